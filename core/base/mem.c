@@ -1,0 +1,200 @@
+/* mem.c - size classes over malloc and mmap.
+ *
+ * A block carries a 64-byte header in front of the bytes handed out, so that
+ * freeing needs no size and alignment is that of a cache line. Sizes are rounded
+ * to classes four to an octave (waste at most 25 %, 12 % on average); each class
+ * has a list of free blocks. The lists hold at most as many bytes as the largest
+ * live total seen so far (plus a floor), so memory follows the work that is done. */
+#include "base/mem.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/status.h"
+
+enum { ALIGN = 64, CLASSES = 4 * 48 };
+static const size_t huge_page = (size_t)2 << 20;
+static const size_t cache_floor = (size_t)64 << 20;
+
+typedef struct Block {
+  struct Block *next; /* in its free list */
+  size_t bytes;       /* capacity behind the header */
+  size_t used;        /* bytes asked for, what live counts */
+  int class;
+  uint32_t magic;
+} Block;
+_Static_assert(sizeof(Block) <= ALIGN, "the header must fit in front of an aligned block");
+enum { MAGIC_LIVE = 0x51454e43, MAGIC_FREE = 0x46524545 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static Block *free_list[CLASSES];
+static MemStats stats;
+static size_t most_live; /* never reset, bounds the cache */
+static size_t limit, fail_at;
+static bool (*reclaim)(void *);
+static void *reclaim_context;
+
+/* Class c holds blocks of 2^(c/4 + 6) * {1, 1.25, 1.5, 1.75}[c % 4] bytes. */
+static size_t class_bytes(int class) {
+  size_t base = (size_t)64 << (class / 4);
+  return base + (base / 4) * (size_t)(class % 4);
+}
+
+static int class_of(size_t bytes) {
+  if (bytes <= 64) return 0;
+  int octave = 63 - __builtin_clzll((unsigned long long)bytes) - 6;
+  for (int class = octave * 4; class < CLASSES; class++)
+    if (class_bytes(class) >= bytes) return class;
+  return -1;
+}
+
+static Block *system_alloc(size_t capacity) {
+  size_t total = capacity + ALIGN;
+  if (total < huge_page) return aligned_alloc(ALIGN, (total + ALIGN - 1) / ALIGN * ALIGN);
+  void *p = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE
+  madvise(p, total, MADV_HUGEPAGE); /* a hint: failure changes nothing */
+#endif
+  return p;
+}
+
+static void system_free(Block *b) {
+  size_t total = b->bytes + ALIGN;
+  if (total < huge_page) free(b);
+  else munmap(b, total);
+}
+
+/* Frees cached blocks, largest classes first, until at most keep bytes stay. Lock held. */
+static void trim_to(size_t keep) {
+  for (int class = CLASSES - 1; class >= 0 && stats.cached > keep; class--) {
+    while (free_list[class] && stats.cached > keep) {
+      Block *b = free_list[class];
+      free_list[class] = b->next;
+      stats.cached -= b->bytes;
+      system_free(b);
+    }
+  }
+}
+
+static Block *take(int class, size_t bytes) {
+  Block *b = NULL;
+  pthread_mutex_lock(&lock);
+  stats.requests++;
+  bool refuse = (fail_at && --fail_at == 0) || (limit && stats.live + bytes > limit);
+  if (!refuse) {
+    size_t capacity = class_bytes(class);
+    b = free_list[class];
+    if (b) {
+      free_list[class] = b->next;
+      stats.cached -= b->bytes;
+    } else {
+      stats.system++;
+      b = system_alloc(capacity);
+      if (!b) {
+        trim_to(0);
+        b = system_alloc(capacity);
+      }
+      if (b) b->bytes = capacity;
+    }
+  }
+  if (b) {
+    b->class = class;
+    b->used = bytes;
+    b->magic = MAGIC_LIVE;
+    stats.blocks++;
+    stats.live += bytes;
+    if (stats.live > stats.peak) stats.peak = stats.live;
+    if (stats.live > most_live) most_live = stats.live;
+  }
+  pthread_mutex_unlock(&lock);
+  return b;
+}
+
+void *mem_alloc(size_t bytes) {
+  int class = bytes > SIZE_MAX / 2 ? -1 : class_of(bytes);
+  Block *b = class < 0 ? NULL : take(class, bytes);
+  if (!b && class >= 0 && reclaim && reclaim(reclaim_context)) b = take(class, bytes);
+  if (!b) {
+    fail(ERR_MEMORY, "out of memory: %.1f MB asked for, %.1f MB in use", (double)bytes / 1e6, (double)stats.live / 1e6);
+    return NULL;
+  }
+  return (char *)b + ALIGN;
+}
+
+void *mem_calloc(size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) {
+    fail(ERR_MEMORY, "out of memory: %zu items of %zu bytes overflow", count, size);
+    return NULL;
+  }
+  void *p = mem_alloc(bytes);
+  if (p) memset(p, 0, bytes);
+  return p;
+}
+
+static Block *header(void *block) { return (Block *)((char *)block - ALIGN); }
+
+void *mem_realloc(void *block, size_t bytes) {
+  if (!block) return mem_alloc(bytes);
+  void *p = mem_alloc(bytes);
+  if (!p) return NULL;
+  size_t old = header(block)->used;
+  memcpy(p, block, old < bytes ? old : bytes);
+  mem_free(block);
+  return p;
+}
+
+void mem_free(void *block) {
+  if (!block) return;
+  Block *b = header(block);
+  if (b->magic != MAGIC_LIVE) __builtin_trap(); /* freed twice, or written before its start */
+  pthread_mutex_lock(&lock);
+  b->magic = MAGIC_FREE;
+  stats.live -= b->used;
+  stats.blocks--;
+  b->next = free_list[b->class];
+  free_list[b->class] = b;
+  stats.cached += b->bytes;
+  size_t keep = most_live > cache_floor ? most_live : cache_floor;
+  if (stats.cached > keep) trim_to(keep - keep / 4);
+  pthread_mutex_unlock(&lock);
+}
+
+char *mem_strdup(const char *text) {
+  size_t n = strlen(text) + 1;
+  char *copy = mem_alloc(n);
+  if (copy) memcpy(copy, text, n);
+  return copy;
+}
+
+MemStats mem_stats(void) {
+  pthread_mutex_lock(&lock);
+  MemStats s = stats;
+  pthread_mutex_unlock(&lock);
+  return s;
+}
+
+void mem_reset_peak(void) {
+  pthread_mutex_lock(&lock);
+  stats.peak = stats.live;
+  pthread_mutex_unlock(&lock);
+}
+
+void mem_trim(void) {
+  pthread_mutex_lock(&lock);
+  trim_to(0);
+  pthread_mutex_unlock(&lock);
+}
+
+void mem_set_limit(size_t bytes) { limit = bytes; }
+
+void mem_set_reclaim(bool (*function)(void *), void *context) {
+  reclaim = function;
+  reclaim_context = context;
+}
+
+void mem_fail_at(size_t n) { fail_at = n; }

@@ -1,0 +1,154 @@
+/* kernel.h - the primitive kernels, one table a device and element type.
+ *
+ * core/kernel/ is the only code that touches tensor data. Everything above
+ * passes addresses and sizes and calls through the table, so a second device is
+ * one more folder that fills the same table. Kernels get checked arguments, do
+ * not allocate tensors, do not fail, and never call back. Scratch memory comes in
+ * from the caller or from the stack.
+ *
+ * cpu/ is the reference. Its files are compiled once for float and once for
+ * double (the type `real`, see cpu/real.h), and the two objects fill two tables.
+ *
+ * Determinism: a reduction is cut into blocks of fixed size, independent of the
+ * thread count, and the partial sums are added in block order; so every kernel
+ * here gives the same bits for any number of threads. Matrix products go through
+ * OpenBLAS, which gives that only for a fixed thread count (docs/conventions.md). */
+#ifndef quench_kernel_h
+#define quench_kernel_h
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/random.h"
+#include "tensor/tensor.h"
+
+enum { MAX_OPERANDS = 4 };
+
+/* A strided loop over up to four operands that share a (broadcast, collapsed) shape.
+ * Operand 0 is the output. Strides in elements. Made by loop_make. */
+typedef struct Loop {
+  int ndim, operands;
+  int64_t shape[MAX_DIMS];
+  int64_t stride[MAX_OPERANDS][MAX_DIMS];
+  void *data[MAX_OPERANDS];
+} Loop;
+
+/* Elementwise functions of one argument; p is a parameter some of them use. */
+typedef enum Unary {
+  U_NEG, U_ABS, U_SIGN, U_SQUARE, U_SQRT, U_RSQRT, U_RECIPROCAL, U_EXP, U_EXPM1, U_LOG, U_LOG1P, U_SIN, U_COS, U_TANH,
+  U_SIGMOID, U_SOFTPLUS, U_ERF, U_RELU, U_RELU2, U_SILU, U_GELU, U_GELU_TANH, U_FLOOR, U_CEIL, U_ROUND,
+  U_GELU_GRAD, U_GELU_GRAD2, U_GELU_TANH_GRAD, U_SILU_GRAD,
+  U_POW /* x^p */, U_ADD /* x + p */, U_MUL /* x p */, U_CLAMP_MIN, U_CLAMP_MAX, U_STEP /* x > 0 */, U_NOT, U_ISNAN, U_ISFINITE,
+  UNARY_COUNT
+} Unary;
+
+typedef enum Binary {
+  B_ADD, B_SUB, B_MUL, B_DIV, B_POW, B_MAX, B_MIN, B_EQ, B_NE, B_LT, B_LE, B_GT, B_GE, B_ATAN2, BINARY_COUNT
+} Binary;
+
+typedef enum Reduce { R_SUM, R_MAX, R_MIN, R_PROD, R_SUMSQ, R_ARGMAX, R_ARGMIN /* index as a number */, REDUCE_COUNT } Reduce;
+
+/* A batch of products C = alpha op(A) op(B) + beta C, row-major, through BLAS.
+ * Strides of the batch in elements; 0 repeats an operand. */
+typedef struct Gemm {
+  bool transpose_a, transpose_b;
+  int64_t m, n, k, lda, ldb, ldc;
+  double alpha, beta;
+  const void *a, *b;
+  void *c;
+  int64_t batch, batch_a, batch_b, batch_c;
+} Gemm;
+
+/* Shape of a causal attention: batch x time x heads, each head wide values.
+ * Strides in elements of the batch, time and head axes; the last axis is dense.
+ * kv_heads divides heads (grouped queries). window: 0, or keys seen by a query. */
+typedef struct Attention {
+  int64_t batch, time, heads, kv_heads, width, window;
+  int64_t q_stride[3], k_stride[3], v_stride[3], o_stride[3];
+  double scale;
+} Attention;
+
+typedef struct Kernels {
+  const char *name; /* "cpu f32" */
+  size_t element;   /* bytes */
+
+  /* --- loops.c: elementwise --- */
+  void (*fill)(const Loop *l, double value);
+  void (*copy)(const Loop *l);                       /* operand 0 <- operand 1, same type */
+  void (*unary)(Unary op, const Loop *l, double p);
+  void (*binary)(Binary op, const Loop *l);
+  void (*select)(const Loop *l);                     /* 0 <- 1 != 0 ? 2 : 3 */
+  void (*multiply_add)(const Loop *l, double a, double b); /* 0 <- a * 1 + b * 2 */
+  void (*uniform)(void *x, int64_t n, const Random *r, double low, double high);
+  void (*normal)(void *x, int64_t n, const Random *r, double mean, double deviation);
+  void (*arange)(void *x, int64_t n, double start, double step);
+
+  /* --- reduce.c: x is (outer, n, inner) dense, y is (outer, inner) --- */
+  void (*reduce)(Reduce op, int64_t outer, int64_t n, int64_t inner, const void *x, void *y);
+  void (*cumsum)(int64_t outer, int64_t n, int64_t inner, const void *x, void *y, bool reverse);
+  double (*dot)(int64_t n, const void *x, const void *y);  /* dense, summed in double */
+  bool (*all_finite)(int64_t n, const void *x);
+  void (*logsumexp)(int64_t rows, int64_t n, const void *x, void *y);
+  void (*softmax)(int64_t rows, int64_t n, const void *x, void *y);
+  void (*softmax_backward)(int64_t rows, int64_t n, const void *y, const void *dy, void *dx); /* dx = y (dy - sum y dy) */
+
+  /* --- product.c --- */
+  void (*gemm)(const Gemm *g);
+
+  /* --- index.c: rows of width values; ids are i32, checked by the caller --- */
+  void (*gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);
+  void (*scatter_add_rows)(int64_t n, int64_t rows, int64_t width, const void *dy, const int32_t *ids, void *dtable); /* adds */
+  void (*pick)(int64_t rows, int64_t n, const void *x, const int32_t *ids, void *y);          /* y[i] = x[i, ids[i]] */
+  void (*unpick)(int64_t rows, int64_t n, const void *dy, const int32_t *ids, void *dx);      /* adds into dx */
+
+  /* --- norm.c: x is (rows, n) dense; weight and bias may be NULL --- */
+  void (*layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, void *y, void *mean, void *rstd);
+  void (*layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
+                              void *dx, void *dw, void *db); /* any of the three may be NULL; dw, db are overwritten */
+  void (*rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
+  void (*rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, void *dx, void *dw);
+
+  /* --- loss.c: mean over the rows whose target >= 0 --- */
+  double (*cross_entropy)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, void *lse, int64_t *counted);
+  void (*cross_entropy_backward)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, void *dlogits);
+  /* tangent of the above along dl: p * (dl - sum p dl) * scale + dscale (p - onehot) */
+  void (*cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, const void *dl,
+                                         double scale, double dscale, void *out);
+
+  /* --- rotary.c: x is (batch, time, heads, width) with strides; the first `rotated` values of each head turn --- */
+  void (*rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,
+                 const void *cosines, const void *sines, /* (time, rotated/2) */
+                 const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
+
+  /* --- attention.c: softmax(scale q k^T, causal) v, never storing time x time for the batch --- */
+  void (*attention)(const Attention *a, const void *q, const void *k, const void *v, void *o, void *lse); /* lse (batch, heads, time) */
+  void (*attention_backward)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *d_o,
+                             void *dq, void *dk, void *dv); /* overwritten; strides as q, k, v */
+  /* tangents of the two: given (tq, tk, tv) along q, k, v, and t_do along d_o */
+  void (*attention_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
+                            const void *tq, const void *tk, const void *tv, void *to);
+  void (*attention_backward_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *d_o,
+                                     const void *tq, const void *tk, const void *tv, const void *t_do,
+                                     void *tdq, void *tdk, void *tdv);
+
+  /* --- conv.c: depthwise causal convolution, x (batch, time, channels), w (channels, taps) --- */
+  void (*conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
+  void (*conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy, void *dx, void *dw);
+} Kernels;
+
+/* The table for a device and a real element type (F32 or F64); NULL if there is none. */
+const Kernels *kernels_of(int device, DType d);
+static inline const Kernels *kernels_for(const Tensor *t) { return kernels_of(t->storage->device, t->dtype); }
+
+/* Conversions between any two element types, strided; not in the table since they join two types. */
+void kernel_cast(DType to, DType from, const Loop *l); /* operand 0 <- operand 1 */
+
+/* Builds the loop for an output and 0 to 3 inputs, which must already have out's shape or broadcast to it. */
+void loop_make(Loop *l, int operands, Tensor *const *tensors);
+
+/* Threads of the one OpenMP pool, shared with OpenBLAS. */
+int threads_get(void);
+void threads_set(int n);
+
+#endif

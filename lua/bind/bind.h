@@ -1,0 +1,46 @@
+/* bind.h - what the binding files share. A binding is check -> call -> push.
+ *
+ * Rules: bindings hold no arithmetic; core functions hold no Lua. Memory that the
+ * core hands over goes into a userdata before anything that may raise. */
+#ifndef quench_bind_h
+#define quench_bind_h
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "autograd/op.h"
+#include "base/status.h"
+#include "tensor/tensor.h"
+
+/* Raises the recorded error, with the user's position in front; closes nothing. */
+int bind_raise(lua_State *L);
+/* Raises if s is not OK. */
+void bind_check(lua_State *L, Status s);
+
+/* --- tensors (bind/tensor.c) --- */
+Tensor *bind_tensor(lua_State *L, int arg);         /* a tensor argument, or an argument error */
+Tensor *bind_opt_tensor(lua_State *L, int arg);     /* nil or absent gives NULL */
+int bind_is_tensor(lua_State *L, int arg);
+/* Pushes a new Lua reference to t and drains the pool level; t == NULL raises the recorded error. */
+int bind_push_tensor(lua_State *L, Tensor *t);
+/* A Lua list of tensors at arg. Returns the count; *out is a userdata buffer left on the stack. */
+int bind_tensor_list(lua_State *L, int arg, Tensor ***out);
+
+/* --- options: fields of a table at arg --- */
+double bind_field_number(lua_State *L, int arg, const char *key, double otherwise);
+int64_t bind_field_integer(lua_State *L, int arg, const char *key, int64_t otherwise);
+int bind_field_boolean(lua_State *L, int arg, const char *key, int otherwise);
+const char *bind_field_string(lua_State *L, int arg, const char *key, const char *otherwise);
+
+int64_t bind_integer(lua_State *L, int arg, const char *what); /* a whole number, or an argument error */
+int bind_axis(lua_State *L, int arg, const Tensor *t);          /* 1-based (negative from the end) to 0-based */
+
+/* --- modules: name, opener; listed in bind/modules.c --- */
+typedef struct BindModule {
+  const char *name; /* as in require: "quench.c.tensor" */
+  lua_CFunction open;
+} BindModule;
+extern const BindModule bind_modules[];
+
+#endif

@@ -1,0 +1,11 @@
+/* modules.c - the list of C modules, by the name that require() takes. A new
+ * binding file is one opener and one line here. */
+#include "bind/modules.h"
+
+#include "bind/bind.h"
+
+const BindModule bind_modules[] = {
+  {"quench.c.tensor", bind_open_tensor},
+  {"quench.c.system", bind_open_system},
+  {NULL, NULL},
+};

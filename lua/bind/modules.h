@@ -1,0 +1,10 @@
+/* modules.h - the openers of the binding files. */
+#ifndef quench_modules_h
+#define quench_modules_h
+
+#include <lua.h>
+
+int bind_open_tensor(lua_State *L);
+int bind_open_system(lua_State *L);
+
+#endif

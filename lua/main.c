@@ -1,0 +1,111 @@
+/* main.c - the interpreter: opens Lua, makes the embedded modules loadable, and
+ * hands the arguments to lua/quench/cli.lua. */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/interrupt.h"
+#include "base/mem.h"
+#include "bind/bind.h"
+#include "bind/modules.h"
+
+extern const struct { const char *name; const unsigned char *text; size_t bytes; } embedded_files[];
+
+/* system.embedded(path): text of a file inside the binary ("recipes/decay.lua"), or nil; without path a list of all. */
+static int embedded(lua_State *L) {
+  const char *path = luaL_optstring(L, 1, NULL);
+  if (!path) lua_newtable(L);
+  for (int i = 0; embedded_files[i].name; i++) {
+    if (path && strcmp(path, embedded_files[i].name) == 0) {
+      lua_pushlstring(L, (const char *)embedded_files[i].text, embedded_files[i].bytes);
+      return 1;
+    }
+    if (!path) lua_pushstring(L, embedded_files[i].name), lua_rawseti(L, -2, i + 1);
+  }
+  return path ? 0 : 1;
+}
+
+/* The searcher for require: "quench" is lua/quench/init.lua, "quench.x" lua/quench/x.lua,
+ * "quench.plots.x" plots/x.lua. Chunk names start with "quench/" so that errors skip them. */
+static int search(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  char path[256], chunk[300];
+  if (strcmp(name, "quench") == 0) snprintf(path, sizeof path, "lua/quench/init.lua");
+  else if (strncmp(name, "quench.plots.", 13) == 0) snprintf(path, sizeof path, "plots/%s.lua", name + 13);
+  else if (strncmp(name, "quench.", 7) == 0) {
+    snprintf(path, sizeof path, "lua/quench/%s.lua", name + 7);
+    for (char *p = path + 11; p < path + strlen(path) - 4; p++)
+      if (*p == '.') *p = '/';
+  } else return 0;
+  for (int i = 0; embedded_files[i].name; i++) {
+    if (strcmp(path, embedded_files[i].name) != 0) continue;
+    snprintf(chunk, sizeof chunk, "=quench/%s", path + (strncmp(path, "lua/quench/", 11) == 0 ? 11 : 0));
+    if (luaL_loadbuffer(L, (const char *)embedded_files[i].text, embedded_files[i].bytes, chunk) != 0) return lua_error(L);
+    return 1;
+  }
+  lua_pushfstring(L, "\n\tno embedded file '%s'", path);
+  return 1;
+}
+
+static void install_modules(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  for (const BindModule *m = bind_modules; m->name; m++) lua_pushcfunction(L, m->open), lua_setfield(L, -2, m->name);
+  lua_pop(L, 1);
+  lua_getfield(L, -1, "loaders"); /* after preload, before the file system */
+  int n = (int)lua_objlen(L, -1);
+  for (int i = n; i >= 2; i--) lua_rawgeti(L, -1, i), lua_rawseti(L, -2, i + 1);
+  lua_pushcfunction(L, search), lua_rawseti(L, -2, 2);
+  lua_pop(L, 2);
+  lua_pushcfunction(L, embedded), lua_setglobal(L, "__embedded"); /* taken by quench/init.lua */
+}
+
+static lua_State *interrupted_state;
+
+/* Runs between two Lua instructions after Ctrl-C. */
+static void stop_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  if (!interrupt_pending()) return; /* a long loop has dealt with it */
+  interrupt_clear();
+  luaL_error(L, "interrupted");
+}
+
+static void on_interrupt(int signal_number) {
+  (void)signal_number;
+  interrupt_request();
+  lua_sethook(interrupted_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+/* Frees Lua garbage when the core runs out of memory; true asks for a retry. */
+static bool reclaim(void *state) {
+  lua_gc(state, LUA_GCCOLLECT, 0);
+  mem_trim();
+  return true;
+}
+
+int main(int argc, char **argv) {
+  lua_State *L = luaL_newstate();
+  if (!L) return fputs("quench: no memory for the interpreter\n", stderr), 1;
+  luaL_openlibs(L);
+  install_modules(L);
+  mem_set_reclaim(reclaim, L);
+  interrupted_state = L;
+  signal(SIGINT, on_interrupt);
+
+  lua_getglobal(L, "debug"), lua_getfield(L, -1, "traceback"), lua_remove(L, -2);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "quench.cli");
+  int status = lua_pcall(L, 1, 1, 1);
+  if (status == 0) {
+    for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+    status = lua_pcall(L, argc, 1, 1);
+  }
+  int code = status != 0 ? 1 : (int)lua_tointeger(L, -1);
+  if (status != 0) fprintf(stderr, "quench: %s\n", lua_tostring(L, -1));
+  mem_set_reclaim(NULL, NULL);
+  signal(SIGINT, SIG_DFL);
+  lua_close(L);
+  return code;
+}

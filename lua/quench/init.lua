@@ -1,0 +1,24 @@
+--- require "quench": the language of Quench, one table.
+-- Modules load when first used, so that start-up stays short.
+
+local q = {}
+
+local modules = {
+  options = "quench.options", help = "quench.help",
+}
+
+q.system = require "quench.c.system"
+q.system.embedded = __embedded
+__embedded = nil
+
+for name, value in pairs(require "quench.c.tensor") do q[name] = value end
+
+return setmetatable(q, {
+  __index = function(_, name)
+    local path = modules[name]
+    if not path then return nil end
+    local value = require(path)
+    rawset(q, name, value)
+    return value
+  end,
+})

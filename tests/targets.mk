@@ -1,0 +1,43 @@
+# targets.mk - everything make does besides building: setup, tests, lint, bench, install.
+
+.PHONY: setup setup-test demo test check lint asan bench install uninstall clean help
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+# Installs what is missing with the system's package manager, and says what.
+define install_packages
+	@if command -v dpkg-query >/dev/null; then \
+	  missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	  if [ -n "$$missing" ]; then echo "Installing with apt-get:$$missing"; \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing" >/dev/null || { echo "apt-get failed; install by hand:$$missing"; exit 1; }; fi; \
+	elif command -v dnf >/dev/null; then echo "Please install: sudo dnf install $(DNF)"; \
+	elif command -v pacman >/dev/null; then echo "Please install: sudo pacman -S --needed $(PACMAN)"; \
+	elif command -v brew >/dev/null; then echo "Please install: brew install $(BREW)"; \
+	else echo "Packages needed (Debian's names): $(1)"; fi
+endef
+
+setup:
+	$(call install_packages,$(APT))
+setup-test:
+	$(call install_packages,$(APT) $(APT_TEST))
+
+help:
+	@echo "make             build $(B)/quench"
+	@echo "make setup       install the packages it needs (apt; others are named)"
+	@echo "make demo        set up, build, run the main recipe, print where the figure is"
+	@echo "make test        set up, build, run all tests (1 and 4 threads)"
+	@echo "make check       the tests alone, no set-up"
+	@echo "make lint        luacheck and the invariants of the house"
+	@echo "make asan        the tests under the address and undefined-behaviour sanitizers"
+	@echo "make bench       speed of everything, one JSON line a case"
+	@echo "make install PREFIX=/usr/local    and make uninstall"
+	@echo "make clean       remove $(B)/"
+
+clean:
+	rm -rf $(B)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/quench $(DESTDIR)$(PREFIX)/bin/quench
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/quench
