@@ -41,3 +41,15 @@ install: all
 	install -m 755 $(B)/quench $(DESTDIR)$(PREFIX)/bin/quench
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/quench
+
+# ---- tests ----------------------------------------------------------------
+CTEST_BIN := $(CTESTS:%.c=$(B)/%)
+LTESTS := $(wildcard tests/unit/*.lua tests/parity/*.lua tests/golden/*.lua tests/fuzz/*.lua tests/e2e/*.lua)
+export QUENCH_BINARY := $(B)/quench
+
+test: setup-test
+	@$(MAKE) --no-print-directory -j2 check
+
+# Every test with one thread and with four; prove reads the TAP of both kinds.
+check: $(B)/quench $(CTEST_BIN)
+	@B=$(B) tests/run.sh $(CTEST_BIN) $(LTESTS)
