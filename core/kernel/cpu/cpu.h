@@ -1,0 +1,74 @@
+/* cpu.h - prototypes of the CPU's kernels, for the element type of real.h.
+ *
+ * One line a slot of the Kernels table (kernel.h says what each does); table.c
+ * fills the table of each type from them. */
+#ifndef quench_kernel_cpu_h
+#define quench_kernel_cpu_h
+
+#include "kernel/cpu/real.h"
+#include "kernel/kernel.h"
+
+extern const Kernels K(kernels);
+
+/* loops.c */
+void K(fill)(const Loop *l, double value);
+void K(copy)(const Loop *l);
+void K(unary)(Unary op, const Loop *l, double p);
+void K(binary)(Binary op, const Loop *l);
+void K(select)(const Loop *l);
+void K(multiply_add)(const Loop *l, double a, double b);
+void K(uniform)(void *x, int64_t n, const Random *r, double low, double high);
+void K(normal)(void *x, int64_t n, const Random *r, double mean, double deviation);
+void K(arange)(void *x, int64_t n, double start, double step);
+
+/* reduce.c */
+void K(reduce)(Reduce op, int64_t outer, int64_t n, int64_t inner, const void *x, void *y);
+void K(cumsum)(int64_t outer, int64_t n, int64_t inner, const void *x, void *y, bool reverse);
+double K(dot)(int64_t n, const void *x, const void *y);
+bool K(all_finite)(int64_t n, const void *x);
+void K(logsumexp)(int64_t rows, int64_t n, const void *x, void *y);
+void K(softmax)(int64_t rows, int64_t n, const void *x, void *y);
+void K(softmax_backward)(int64_t rows, int64_t n, const void *y, const void *dy, void *dx);
+
+/* product.c */
+void K(gemm)(const Gemm *g);
+
+/* index.c */
+void K(gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);
+void K(scatter_add_rows)(int64_t n, int64_t rows, int64_t width, const void *dy, const int32_t *ids, void *dtable);
+void K(pick)(int64_t rows, int64_t n, const void *x, const int32_t *ids, void *y);
+void K(unpick)(int64_t rows, int64_t n, const void *dy, const int32_t *ids, void *dx);
+
+/* norm.c */
+void K(layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, void *y, void *mean, void *rstd);
+void K(layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
+                            void *dx, void *dw, void *db);
+void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
+void K(rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, void *dx, void *dw);
+
+/* loss.c */
+double K(cross_entropy)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, void *lse, int64_t *counted);
+void K(cross_entropy_backward)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, void *dlogits);
+void K(cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse,
+                                       const void *dl, double scale, double dscale, void *out);
+
+/* rotary.c */
+void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,
+               const void *cosines, const void *sines, const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
+
+/* attention.c */
+void K(attention)(const Attention *a, const void *q, const void *k, const void *v, void *o, void *lse);
+void K(attention_backward)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
+                           const void *d_o, void *dq, void *dk, void *dv);
+void K(attention_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *tq,
+                          const void *tk, const void *tv, void *to);
+void K(attention_backward_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
+                                   const void *d_o, const void *tq, const void *tk, const void *tv, const void *t_do, void *tdq, void *tdk,
+                                   void *tdv);
+
+/* conv.c */
+void K(conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
+void K(conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy,
+                        void *dx, void *dw);
+
+#endif
