@@ -1,6 +1,11 @@
 /* system.c - memory, threads, files, clock: what Lua modules need of the system. */
-#include <omp.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -9,6 +14,10 @@
 #include "base/mem.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "kernel/kernel.h"
+
+#define LOCK "quench.lock"
+#define FOLDER "quench.folder"
 
 static int system_memory(lua_State *L) {
   MemStats s = mem_stats();
@@ -36,6 +45,13 @@ static int system_memory_limit(lua_State *L) {
 static int system_fail_at(lua_State *L) {
   mem_fail_at((size_t)luaL_checknumber(L, 1));
   return 0;
+}
+
+/* threads(n): sets the number of threads; threads(): the number now. */
+static int system_threads(lua_State *L) {
+  if (!lua_isnoneornil(L, 1)) threads_set((int)luaL_checkinteger(L, 1));
+  lua_pushinteger(L, threads_get());
+  return 1;
 }
 
 static int system_clock(lua_State *L) {
@@ -94,6 +110,79 @@ static int system_exists(lua_State *L) {
   return 1;
 }
 
+/* kind(path): "file", "folder", "other", or nil if there is nothing. */
+static int system_kind(lua_State *L) {
+  struct stat s;
+  if (stat(luaL_checkstring(L, 1), &s) != 0) return 0;
+  lua_pushstring(L, S_ISREG(s.st_mode) ? "file" : S_ISDIR(s.st_mode) ? "folder" : "other");
+  return 1;
+}
+
+static int system_size(lua_State *L) {
+  struct stat s;
+  if (stat(luaL_checkstring(L, 1), &s) != 0) return 0;
+  lua_pushnumber(L, (double)s.st_size);
+  return 1;
+}
+
+/* list(folder): names inside, unsorted, or nil and the reason. */
+static int system_list(lua_State *L) {
+  DIR **handle = lua_newuserdata(L, sizeof *handle);
+  *handle = NULL;
+  luaL_getmetatable(L, FOLDER), lua_setmetatable(L, -2);
+  *handle = opendir(luaL_checkstring(L, 1));
+  if (!*handle) return lua_pushnil(L), lua_pushstring(L, strerror(errno)), 2;
+  lua_newtable(L);
+  int n = 0;
+  for (struct dirent *e; (e = readdir(*handle));)
+    if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) lua_pushstring(L, e->d_name), lua_rawseti(L, -2, ++n);
+  closedir(*handle), *handle = NULL;
+  return 1;
+}
+
+static int folder_gc(lua_State *L) {
+  DIR **handle = lua_touserdata(L, 1);
+  if (*handle) closedir(*handle), *handle = NULL;
+  return 0;
+}
+
+/* lock(path, wait): an exclusive lock on the file (made if missing) that ends with
+ * lock:release(), collection or the death of the process; nil if somebody else has it. */
+static int system_lock(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  int *fd = lua_newuserdata(L, sizeof *fd);
+  *fd = -1;
+  luaL_getmetatable(L, LOCK), lua_setmetatable(L, -2);
+  *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (*fd < 0) return luaL_error(L, "cannot open '%s': %s", path, strerror(errno));
+  while (flock(*fd, lua_toboolean(L, 2) ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return 0;
+    if (errno != EINTR) return luaL_error(L, "cannot lock '%s': %s", path, strerror(errno));
+    if (interrupt_pending()) bind_check(L, interrupt_check());
+  }
+  return 1;
+}
+
+static int lock_release(lua_State *L) {
+  int *fd = luaL_checkudata(L, 1, LOCK);
+  if (*fd >= 0) close(*fd), *fd = -1;
+  return 0;
+}
+
+static int system_sleep(lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+  nanosleep(&t, NULL); /* a signal ends it early, which is wanted */
+  return 0;
+}
+
+static int system_directory(lua_State *L) {
+  char path[PATH_MAX];
+  if (!getcwd(path, sizeof path)) return 0;
+  lua_pushstring(L, path);
+  return 1;
+}
+
 static int system_is_terminal(lua_State *L) {
   lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
   return 1;
@@ -106,15 +195,25 @@ static int system_process(lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"memory", system_memory}, {"reset_peak", system_reset_peak}, {"memory_limit", system_memory_limit},
-  {"fail_at", system_fail_at}, {"clock", system_clock},
+  {"fail_at", system_fail_at}, {"clock", system_clock}, {"threads", system_threads},
   {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
-  {"process", system_process}, {NULL, NULL},
+  {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},
+  {"lock", system_lock}, {"sleep", system_sleep}, {"directory", system_directory}, {NULL, NULL},
 };
 
 int bind_open_system(lua_State *L) {
-  luaL_register(L, "quench.c.system", functions);
+  luaL_newmetatable(L, FOLDER);
+  lua_pushcfunction(L, folder_gc), lua_setfield(L, -2, "__gc");
+  luaL_newmetatable(L, LOCK);
+  lua_pushcfunction(L, lock_release), lua_setfield(L, -2, "__gc");
+  lua_newtable(L);
+  lua_pushcfunction(L, lock_release), lua_setfield(L, -2, "release");
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 2);
+  lua_newtable(L); /* a name here would become a global */
+  luaL_register(L, NULL, functions);
   lua_pushliteral(L, QUENCH_VERSION), lua_setfield(L, -2, "version");
   return 1;
 }

@@ -1,28 +1,126 @@
---- The command line: quench, quench FILE args, quench -e CODE, quench run|list|doctor|help.
+--- The command line: one function a command, in the table `commands`.
+--
+-- Results go to stdout, progress and diagnostics to stderr; the exit status is 0 only on
+-- success, 2 for a command line that makes no sense, 130 after Ctrl-C, else 1.
 
-local function run_chunk(chunk, ...)
-  local arguments = {...}
-  local ok, message = xpcall(function() return chunk(unpack(arguments)) end, function(e)
-    return os.getenv("QUENCH_TRACE") and debug.traceback(e, 2) or tostring(e)
-  end)
-  if ok then return 0 end
+local q = require "quench"
+local options = require "quench.options"
+
+local usage = [[
+Quench - a laboratory for quantization dynamics.
+
+  quench                        the prompt
+  quench FILE.lua [args]        run a Lua file ("-" reads it from standard input)
+  quench -e CODE [args]         run a line of Lua
+  quench run NAME [--key=value] run a recipe (a name from `quench list`, or a file); --help shows its parameters
+  quench list                   the recipes
+  quench new NAME               write a recipe to start from
+  quench show FIGURE.png        what a figure was made from
+  quench replay FIGURE.png      make it again
+  quench help [WORD]            help on a function; all names without WORD
+  quench doctor                 libraries, processor, speed, fonts, terminal
+
+  --threads=N   threads for kernels and products      --jit      compile Lua loops (Ctrl-C cannot stop those)
+  --trace       show the call stack of an error       --version  --help
+]]
+
+local trace = os.getenv("QUENCH_TRACE") ~= nil
+
+local function complain(message)
   io.stderr:write("quench: ", tostring(message), "\n")
-  return 1
 end
 
-return function(program, ...)
-  local args = {...}
-  _G.q = require "quench"
-  if args[1] == "-e" then
-    local chunk, message = loadstring(args[2] or "", "=(command line)")
-    if not chunk then io.stderr:write("quench: ", message, "\n") return 1 end
-    return run_chunk(chunk, select(3, ...))
-  elseif args[1] then
-    local chunk, message = loadfile(args[1])
-    if not chunk then io.stderr:write("quench: ", message, "\n") return 1 end
-    _G.arg = {[0] = args[1], select(2, ...)}
-    return run_chunk(chunk, select(2, ...))
-  end
-  io.stderr:write("usage: ", program, " FILE | -e CODE\n")
+--- Runs fn(...); errors are printed as one line (with the stack under --trace).
+local function guarded(fn, ...)
+  local arguments, n = {...}, select("#", ...)
+  local result
+  local ok, message = xpcall(function() result = fn(unpack(arguments, 1, n)) end, function(e)
+    return trace and debug.traceback(tostring(e), 2) or tostring(e)
+  end)
+  if ok then return type(result) == "number" and result or 0, result end
+  io.stdout:flush()
+  complain(message)
+  return message:find("interrupted", 1, true) and 130 or 1
+end
+
+local function bad_usage(format, ...)
+  complain(format:format(...))
+  io.stderr:write("try: quench --help\n")
   return 2
+end
+
+local commands = {}
+
+function commands.run(...) return require("quench.recipe").main({...}) end
+
+function commands.list() return require("quench.recipe").list() end
+
+function commands.new(name) return require("quench.recipe").new(name) end
+
+function commands.show(path) return require("quench.replay").show(path) end
+
+function commands.replay(path, ...) return require("quench.replay").replay(path, {...}) end
+
+function commands.doctor(...) return require("quench.doctor").main({...}) end
+
+function commands.help(word) return require("quench.reference").main(word) end
+
+--- Runs a chunk as a script: arguments in `...` and in `arg`. A file that returns a recipe runs it.
+local function run_chunk(chunk, name, arguments)
+  _G.arg = arguments
+  arguments[0] = name
+  local code, result = guarded(chunk, unpack(arguments))
+  if code == 0 and type(result) == "table" and result.is_recipe then
+    return guarded(require("quench.recipe").run, result, arguments)
+  end
+  return code
+end
+
+local function run_file(path, arguments)
+  local kind = path ~= "-" and q.system.kind(path)
+  if kind == "folder" then return bad_usage("'%s' is a folder, not a Lua file", path) end
+  if path ~= "-" and not kind then
+    local names = {}
+    for name in pairs(commands) do names[#names + 1] = name end
+    return bad_usage("no file and no command '%s'%s", path, options.suggest(path, names))
+  end
+  local chunk, message = loadfile(path ~= "-" and path or nil)
+  if not chunk then complain(message) return 1 end
+  return run_chunk(chunk, path, arguments)
+end
+
+local function run_code(code, arguments)
+  if not code then return bad_usage("-e needs a line of Lua") end
+  local chunk, message = loadstring(code, "=(command line)")
+  if not chunk then complain(message) return 1 end
+  return run_chunk(chunk, "-e", arguments)
+end
+
+--- Takes the options that stand before the command off the list. Returns an exit status to stop at once.
+local function leading_options(args)
+  local known = {"--jit", "--trace", "--threads", "--version", "--help"}
+  while args[1] and args[1]:match("^%-%-") do
+    local key, value = args[1]:match("^%-%-([%w-]+)=?(.*)$")
+    if key == "jit" then jit.on()
+    elseif key == "trace" then trace = true
+    elseif key == "threads" and tonumber(value) and tonumber(value) >= 1 then q.system.threads(tonumber(value))
+    elseif key == "threads" then return bad_usage("--threads needs a number, as in --threads=2")
+    elseif key == "version" then io.write("quench ", q.system.version, "\n") return 0
+    elseif key == "help" then io.write(usage) return 0
+    else return bad_usage("unknown option '%s'%s", args[1], options.suggest(args[1], known)) end
+    table.remove(args, 1)
+  end
+end
+
+return function(_, ...)
+  local args = {...}
+  _G.q = q
+  local status = leading_options(args)
+  if status then return status end
+  local first = table.remove(args, 1)
+  if not first or first == "-i" then return guarded(require("quench.repl").main, first == "-i") end
+  if first == "-e" then return run_code(table.remove(args, 1), args) end
+  if commands[first] then return guarded(commands[first], unpack(args)) end
+  if first:sub(1, 1) == "-" and first ~= "-" then return bad_usage("unknown option '%s'", first) end
+  return run_file(first, args)
 end
