@@ -69,6 +69,30 @@ typedef struct Attention {
   double scale;
 } Attention;
 
+/* One tensor of an optimizer's step and the coefficients of an elementwise rule; which of
+ * them a rule uses is said in cpu/optim.c. All arrays are dense and hold n elements. */
+typedef enum UpdateRule {
+  UPDATE_SGD, UPDATE_SGD_PLAIN, UPDATE_ADAMW, UPDATE_LION, UPDATE_SOPHIA, UPDATE_SCHEDULE_FREE, UPDATE_ADEMAMIX,
+  UPDATE_MOMENTUM, UPDATE_MOMENT2, UPDATE_NORMALISE, UPDATE_APPLY, UPDATE_APPLY_SIGN, UPDATE_RULES
+} UpdateRule;
+
+typedef struct Coefficients {
+  double clip;                /* factor on the gradient */
+  double lr, shrink, decay;   /* size of the step, factor on the weight, weight added to the gradient */
+  double beta1, beta2, beta3; /* decay of moving averages */
+  double scale1, scale2, eps; /* bias corrections, denominator */
+  double alpha, mix;
+} Coefficients;
+
+typedef struct Update {
+  int64_t n;
+  void *w, *s[3];
+  const void *g;
+  Coefficients c;
+} Update;
+
+enum { UPDATE_BLOCK = 4096 }; /* elements a block, and a partial sum, whatever the thread count */
+
 typedef struct Kernels {
   const char *name; /* "cpu f32" */
   size_t element;   /* bytes */
@@ -135,6 +159,10 @@ typedef struct Kernels {
   /* --- conv.c: depthwise causal convolution, x (batch, time, channels), w (channels, taps) --- */
   void (*conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
   void (*conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy, void *dx, void *dw);
+
+  /* --- optim.c: the elementwise rules of the optimizers, many tensors in one parallel region --- */
+  void (*update)(UpdateRule rule, int64_t count, const Update *u);
+  void (*gradient_squares)(int64_t count, const Update *u, double *partial); /* one sum of g^2 a block, in order of tensors and blocks */
 } Kernels;
 
 /* The table for a device and a real element type (F32 or F64); NULL if there is none. */
