@@ -57,9 +57,9 @@ struct Node {
   Tensor **in;                 /* retained */
   Tensor *out[MAX_OUTPUTS];    /* aliases of the outputs' data, without history (no cycle) */
   uint32_t *version;           /* of each input's storage when recorded */
+  bool freed;                  /* a backward pass has passed it */
   Attributes attributes;
-  uint64_t mark;               /* scratch of graph walks */
-  int slot;
+  Node *next;                  /* in the list of nodes waiting to be released */
 };
 
 /* --- pools: who owns results --- */
@@ -79,6 +79,7 @@ bool tensor_needs_grad(const Tensor *t);
  * pool. Takes attributes by value. Returns OK also when nothing had to be recorded. */
 Status graph_record(const OpInfo *op, int inputs, Tensor *const *in, int outputs, Tensor *const *outs, const Attributes *attributes);
 bool node_needs(const Node *n, int input);
+void node_release(Node *n);
 /* The i-th output as a tensor with history (for rules that use y). */
 Tensor *node_output(Node *n, int i);
 
@@ -91,6 +92,10 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain);
 /* Tangents of outputs along tangents of inputs, through the recorded graph. results[i] may be NULL (zero) unless dense. */
 Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in, Tensor *const *tin, bool dense, Tensor **results);
+
+/* Helpers for the rules of fused ops (autograd/compose.c): the rule taken from op->compose. */
+Status node_vjp_by_compose(Node *n, Tensor *const *gout, Tensor **gin);
+Status node_jvp_by_compose(Node *n, Tensor *const *tin, Tensor **tout);
 
 /* --- the table --- */
 extern const OpInfo *const op_table[]; /* ends with NULL */
@@ -134,6 +139,7 @@ Status op_split(Tensor *x, int axis, int n, const int64_t *sizes, Tensor **out);
 Tensor *op_pad(Tensor *x, int axis, int64_t before, int64_t after); /* zeros; the adjoint of narrow */
 Tensor *op_cast(Tensor *x, DType d);
 Tensor *op_detach(Tensor *x);
+Tensor *op_identity(Tensor *x);                                /* the same data, a node of its own */
 
 /* --- ops: reductions (ops/reduce.c); axis = ALL_AXES for everything --- */
 enum { ALL_AXES = -1000 };
@@ -145,6 +151,7 @@ Tensor *op_argmax(Tensor *x, int axis, bool keep); /* i32, 0-based, no gradient 
 Tensor *op_logsumexp(Tensor *x, int axis, bool keep);
 Tensor *op_cumsum(Tensor *x, int axis);
 Tensor *op_softmax(Tensor *x, int axis);
+Tensor *op_softmax_backward(Tensor *y, Tensor *dy);                 /* last axis: y (dy - sum y dy) */
 Tensor *op_log_softmax(Tensor *x, int axis);
 
 /* --- ops: products (ops/matmul.c) --- */
@@ -155,6 +162,7 @@ Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b);  /* x (..., in), w (out, in)
 Tensor *op_embedding(Tensor *table, Tensor *ids);    /* (V, D), ids (...) i32 -> (..., D) */
 Tensor *op_embedding_backward(Tensor *dy, Tensor *ids, int64_t rows);
 Tensor *op_pick(Tensor *x, Tensor *ids);             /* x (..., n), ids (...) -> (...): one value a row */
+Tensor *op_unpick(Tensor *dy, Tensor *ids, int64_t n); /* its adjoint: zeros but for the picked places */
 
 /* --- ops: networks (ops/norm.c, loss.c, rotary.c, attention.c, dropout.c, conv.c) --- */
 Tensor *op_layer_norm(Tensor *x, Tensor *w, Tensor *b, double eps); /* w, b may be NULL */

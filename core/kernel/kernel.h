@@ -171,9 +171,15 @@ static inline const Kernels *kernels_for(const Tensor *t) { return kernels_of(t-
 
 /* Conversions between any two element types, strided; not in the table since they join two types. */
 void kernel_cast(DType to, DType from, const Loop *l); /* operand 0 <- operand 1 */
+void kernel_fill_cast(DType to, const Loop *l, double value);
+double kernel_read(DType d, const void *element); /* one element, as a double */
+int64_t kernel_count_nonfinite(const Tensor *t);    /* NaN and infinite elements; 0 for integers */
 
 /* Builds the loop for an output and 0 to 3 inputs, which must already have out's shape or broadcast to it. */
 void loop_make(Loop *l, int operands, Tensor *const *tensors);
+
+/* True if every id is in [low, high); else *bad is the first that is not. */
+bool kernel_ids_in_range(int64_t n, const int32_t *ids, int64_t low, int64_t high, int32_t *bad);
 
 /* Threads of the one OpenMP pool, shared with OpenBLAS. */
 int threads_get(void);

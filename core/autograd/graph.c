@@ -1,0 +1,303 @@
+/* graph.c - derivatives of recorded graphs.
+ *
+ * Reverse mode walks the nodes from the newest to the oldest and hands each the
+ * gradients of its outputs; forward mode walks the other way with tangents. Only nodes
+ * on a path between the asked inputs and outputs are visited. */
+#include "autograd/graph.h"
+#include "base/interrupt.h"
+#include "base/mem.h"
+#include "kernel/kernel.h"
+
+/* --- helpers --- */
+
+/* *sum += g. In place where nobody else can see *sum; recorded when recording is on. */
+static Status accumulate(Tensor **sum, Tensor *g) {
+  if (!*sum) {
+    *sum = tensor_retain(g);
+    return OK;
+  }
+  Tensor *t = *sum;
+  bool ours = t->references == 1 && t->storage->references == 1 && !t->node && !grad_enabled() && t->dtype == g->dtype && tensor_same_shape(t, g) &&
+              tensor_contiguous(t);
+  if (ours) {
+    Loop l;
+    loop_make(&l, 3, (Tensor *[]){t, t, g});
+    kernels_for(t)->binary(B_ADD, &l);
+    tensor_touch(t);
+    return OK;
+  }
+  Tensor *total = tensor_retain(op_add(t, g));
+  if (!total) return error_code();
+  tensor_release(t);
+  *sum = total;
+  return OK;
+}
+
+static Status ones_like(Tensor *t, Tensor **out) {
+  TRY(tensor_like(t, out));
+  pool_keep(*out);
+  return tensor_fill(*out, 1);
+}
+
+static Status check_gradient(const Node *n, int i, const Tensor *g) {
+  if (tensor_same_shape(g, n->in[i])) return OK;
+  return fail(ERR_SHAPE, "gradient of %s: input %d has shape %s, its gradient %s", n->op->name, i + 1, shape_text(n->in[i]), shape_text(g));
+}
+
+/* --- reverse mode --- */
+
+typedef struct Reverse {
+  Walk walk;
+  Tensor **gout;      /* MAX_OUTPUTS a node */
+  bool *useful;       /* a node on the way to a target */
+  int targets;        /* 0: every leaf collects into .grad */
+  Tensor *const *target;
+  Tensor **result;    /* retained */
+  bool free_nodes, held; /* held: the walk has a reference to each node */
+} Reverse;
+
+/* Which target this tensor is: leaves by identity, results by node and output; -1: none. */
+static int target_of(const Reverse *r, const Tensor *t) {
+  for (int k = 0; k < r->targets; k++) {
+    const Tensor *x = r->target[k];
+    if (x == t || (x->node && x->node == t->node && x->output == t->output)) return k;
+  }
+  return -1;
+}
+
+/* Targets can be many (all parameters): leaves are found through the walk's table. */
+static int leaf_number(const Reverse *r, const Tensor *t) { return r->targets ? walk_find(&r->walk, t) : -1; }
+
+static void mark_useful(Reverse *r) {
+  for (int i = 0; i < r->walk.count; i++) {
+    Node *n = r->walk.nodes[i];
+    for (int k = 0; k < n->inputs && !r->useful[i]; k++) {
+      Tensor *t = n->in[k];
+      if (!tensor_needs_grad(t)) continue;
+      if (!t->node) r->useful[i] = !r->targets || leaf_number(r, t) >= 0;
+      else r->useful[i] = r->useful[walk_find(&r->walk, t->node)] || (r->targets && target_of(r, t) >= 0);
+    }
+  }
+}
+
+static Status deliver(Reverse *r, Tensor *t, Tensor *g) {
+  if (t->node) {
+    int at = walk_find(&r->walk, t->node);
+    if (at < 0) return OK;
+    return accumulate(&r->gout[at * MAX_OUTPUTS + t->output], g);
+  }
+  int k = leaf_number(r, t);
+  if (r->targets && k < 0) return OK;
+  if (!(g = op_contiguous(g))) return error_code(); /* who reads a gradient (optimizers) gets it dense */
+  return accumulate(r->targets ? &r->result[k] : &t->grad, g);
+}
+
+static Status run_vjp(Reverse *r, Node *n, Tensor **gout) {
+  Tensor *gin[MAX_INPUTS] = {0};
+  TRY(node_check(n));
+  Status s = n->op->vjp ? n->op->vjp(n, gout, gin) : node_vjp_by_compose(n, gout, gin);
+  if (s != OK) return fail_in("gradient of %s", n->op->name);
+  for (int i = 0; i < n->inputs; i++) {
+    if (!gin[i] || !node_needs(n, i)) continue;
+    TRY(check_gradient(n, i, gin[i]));
+    TRY(deliver(r, n->in[i], gin[i]));
+  }
+  return OK;
+}
+
+/* Non-leaf targets are complete when their node's turn comes. */
+static Status collect_inner_targets(Reverse *r, Node *n, Tensor **gout) {
+  for (int k = 0; k < r->targets; k++) {
+    const Tensor *t = r->target[k];
+    if (t->node == n && gout[t->output]) TRY(accumulate(&r->result[k], gout[t->output]));
+  }
+  return OK;
+}
+
+static Status reverse_sweep(Reverse *r) {
+  for (int i = r->walk.count - 1; i >= 0; i--) {
+    Node *n = r->walk.nodes[i];
+    Tensor **gout = r->gout + i * MAX_OUTPUTS;
+    bool any = false;
+    for (int k = 0; k < n->outputs; k++) any |= gout[k] != NULL;
+    if (!any) continue;
+    Pool p = pool_open();
+    Status s = interrupt_check();
+    if (s == OK) s = collect_inner_targets(r, n, gout);
+    if (s == OK && r->useful[i]) s = run_vjp(r, n, gout);
+    pool_close(p);
+    for (int k = 0; k < MAX_OUTPUTS; k++) tensor_release(gout[k]), gout[k] = NULL;
+    if (s != OK) return s;
+    if (r->free_nodes && r->useful[i]) node_free_content(n);
+  }
+  return OK;
+}
+
+static Status reverse_begin(Reverse *r, int outputs, Tensor *const *out, Tensor *const *gout) {
+  TRY(walk_make(&r->walk, outputs, out));
+  size_t n = (size_t)r->walk.count + 1;
+  r->gout = mem_calloc(n * MAX_OUTPUTS, sizeof *r->gout);
+  r->useful = mem_calloc(n, sizeof *r->useful);
+  if (!r->gout || !r->useful) return error_code();
+  for (int k = 0; k < r->targets; k++)
+    if (!r->target[k]->node) TRY(walk_put(&r->walk, r->target[k], k));
+  mark_useful(r);
+  for (int i = 0; i < r->walk.count; i++) r->walk.nodes[i]->references++; /* freeing as we go must not pull the rug */
+  r->held = true;
+  for (int i = 0; i < outputs; i++) {
+    Tensor *g = gout ? gout[i] : NULL;
+    if (g && !tensor_same_shape(g, out[i]))
+      return fail(ERR_SHAPE, "grad: output %d has shape %s, its gradient %s", i + 1, shape_text(out[i]), shape_text(g));
+    if (!g && tensor_numel(out[i]) != 1)
+      return fail(ERR_SHAPE, "grad: output %d of shape %s is not a single number; pass its gradient", i + 1, shape_text(out[i]));
+    if (!g) TRY(ones_like(out[i], &g));
+    TRY(deliver(r, out[i], g));
+  }
+  return OK;
+}
+
+static void reverse_end(Reverse *r) {
+  size_t n = (size_t)r->walk.count;
+  for (size_t i = 0; r->gout && i < n * MAX_OUTPUTS; i++) tensor_release(r->gout[i]);
+  for (size_t i = 0; r->held && i < n; i++) node_release(r->walk.nodes[i]);
+  mem_free(r->gout);
+  mem_free(r->useful);
+  walk_free(&r->walk);
+}
+
+static Status check_outputs(const char *what, int outputs, Tensor *const *out) {
+  for (int i = 0; i < outputs; i++)
+    if (!tensor_needs_grad(out[i]))
+      return fail(ERR_ARGUMENT, "%s: output %d does not depend on any tensor that requires a gradient (was it made inside no_grad?)", what, i + 1);
+  return OK;
+}
+
+Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inputs, Tensor *const *in, bool create_graph, Tensor **results) {
+  TRY(check_outputs("grad", outputs, out));
+  for (int k = 0; k < inputs; k++) results[k] = NULL;
+  Reverse r = {.targets = inputs, .target = in, .result = results};
+  if (inputs == 0) return OK;
+  bool was = grad_enable(create_graph);
+  Status s = reverse_begin(&r, outputs, out, gout);
+  if (s == OK) s = reverse_sweep(&r);
+  reverse_end(&r);
+  for (int k = 0; k < inputs && s == OK; k++) {
+    if (!results[k]) s = tensor_zeros(in[k]->dtype, in[k]->ndim, in[k]->shape, &results[k]);
+  }
+  for (int k = 0; k < inputs; k++) {
+    if (s != OK) tensor_release(results[k]), results[k] = NULL;
+    else if (!pool_keep(results[k])) s = error_code(), results[k] = NULL;
+  }
+  grad_enable(was);
+  return s;
+}
+
+Status graph_backward(Tensor *loss, Tensor *gout, bool retain) {
+  TRY(check_outputs("backward", 1, &loss));
+  Reverse r = {.free_nodes = !retain};
+  bool was = grad_enable(false);
+  Status s = reverse_begin(&r, 1, &loss, &gout);
+  if (s == OK) s = reverse_sweep(&r);
+  reverse_end(&r);
+  grad_enable(was);
+  return s;
+}
+
+/* --- forward mode --- */
+
+typedef struct Forward {
+  Walk walk;
+  Tensor **tangent;  /* MAX_OUTPUTS a node; NULL: zero */
+  int *uses;         /* of each node's tangents still to come */
+  int inputs;
+  Tensor *const *in, *const *tin;
+} Forward;
+
+/* The tangent of a tensor: given, computed, or NULL for zero. */
+static Tensor *tangent_of(const Forward *f, const Tensor *t) {
+  if (!tensor_needs_grad(t)) return NULL;
+  if (!t->node) {
+    int k = walk_find(&f->walk, t);
+    return k >= 0 ? f->tin[k] : NULL;
+  }
+  for (int k = 0; k < f->inputs; k++)
+    if (f->in[k]->node == t->node && f->in[k]->output == t->output) return f->tin[k];
+  int at = walk_find(&f->walk, t->node);
+  return at >= 0 ? f->tangent[at * MAX_OUTPUTS + t->output] : NULL;
+}
+
+static void release_use(Forward *f, const Tensor *t) {
+  if (!t || !t->node) return;
+  int at = walk_find(&f->walk, t->node);
+  if (at < 0 || --f->uses[at] > 0) return;
+  for (int k = 0; k < MAX_OUTPUTS; k++) tensor_release(f->tangent[at * MAX_OUTPUTS + k]), f->tangent[at * MAX_OUTPUTS + k] = NULL;
+}
+
+static Status run_jvp(Forward *f, int i) {
+  Node *n = f->walk.nodes[i];
+  Tensor *tin[MAX_INPUTS] = {0}, *tout[MAX_OUTPUTS] = {0};
+  bool any = false;
+  for (int k = 0; k < n->inputs; k++) any |= (tin[k] = tangent_of(f, n->in[k])) != NULL;
+  if (any) {
+    TRY(node_check(n));
+    Status s = n->op->jvp ? n->op->jvp(n, tin, tout) : node_jvp_by_compose(n, tin, tout);
+    if (s != OK) return fail_in("tangent of %s", n->op->name);
+    for (int k = 0; k < n->outputs; k++) f->tangent[i * MAX_OUTPUTS + k] = tensor_retain(tout[k]);
+  }
+  for (int k = 0; k < n->inputs; k++) release_use(f, n->in[k]);
+  return OK;
+}
+
+static Status forward_begin(Forward *f, int outputs, Tensor *const *out) {
+  TRY(walk_make(&f->walk, outputs, out));
+  size_t n = (size_t)f->walk.count + 1;
+  f->tangent = mem_calloc(n * MAX_OUTPUTS, sizeof *f->tangent);
+  f->uses = mem_calloc(n, sizeof *f->uses);
+  if (!f->tangent || !f->uses) return error_code();
+  for (int i = 0; i < f->walk.count; i++) {
+    Node *node = f->walk.nodes[i];
+    for (int k = 0; k < node->inputs; k++)
+      if (node->in[k] && node->in[k]->node) f->uses[walk_find(&f->walk, node->in[k]->node)]++;
+  }
+  for (int i = 0; i < outputs; i++)
+    if (out[i]->node) f->uses[walk_find(&f->walk, out[i]->node)]++; /* outputs are read at the end */
+  for (int k = 0; k < f->inputs; k++) {
+    if (f->tin[k] && !tensor_same_shape(f->tin[k], f->in[k]))
+      return fail(ERR_SHAPE, "jvp: input %d has shape %s, its tangent %s", k + 1, shape_text(f->in[k]), shape_text(f->tin[k]));
+    if (!f->in[k]->node) TRY(walk_put(&f->walk, f->in[k], k));
+  }
+  return OK;
+}
+
+static void forward_end(Forward *f) {
+  for (int i = 0; f->tangent && i < f->walk.count * MAX_OUTPUTS; i++) tensor_release(f->tangent[i]);
+  mem_free(f->tangent);
+  mem_free(f->uses);
+  walk_free(&f->walk);
+}
+
+static Status forward_sweep(Forward *f) {
+  for (int i = 0; i < f->walk.count; i++) {
+    Pool p = pool_open();
+    Status s = interrupt_check();
+    if (s == OK) s = run_jvp(f, i);
+    pool_close(p);
+    if (s != OK) return s;
+  }
+  return OK;
+}
+
+Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in, Tensor *const *tin, bool dense, Tensor **results) {
+  Forward f = {.inputs = inputs, .in = in, .tin = tin};
+  bool was = grad_enable(false);
+  Status s = forward_begin(&f, outputs, out);
+  if (s == OK) s = forward_sweep(&f);
+  for (int i = 0; i < outputs; i++) results[i] = s == OK ? tensor_retain(tangent_of(&f, out[i])) : NULL;
+  forward_end(&f);
+  for (int i = 0; i < outputs && s == OK; i++)
+    if (!results[i] && dense) s = tensor_zeros(out[i]->dtype, out[i]->ndim, out[i]->shape, &results[i]);
+  for (int i = 0; i < outputs; i++)
+    if (results[i] && !pool_keep(results[i])) s = error_code(), results[i] = NULL;
+  grad_enable(was);
+  return s;
+}

@@ -1,0 +1,217 @@
+/* matmul.c - matrix products: batched matmul, and linear (x w^T + b).
+ *
+ * Operands are handed to BLAS as they lie (plain or transposed) where their strides
+ * allow, else copied. A tangent of a product is a sum of two products; the second
+ * is accumulated by BLAS into the first (beta = 1), so it costs no extra pass. */
+#include <string.h>
+
+#include "autograd/ops/ops.h"
+
+/* The last two axes of a tensor as BLAS wants them. */
+typedef struct Matrix {
+  Tensor *t;
+  bool transposed;
+  int64_t ld;
+} Matrix;
+
+static bool as_it_lies(const Tensor *t, Matrix *m) {
+  int64_t rows = t->shape[t->ndim - 2], columns = t->shape[t->ndim - 1];
+  int64_t down = t->stride[t->ndim - 2], along = t->stride[t->ndim - 1];
+  if ((along == 1 || columns == 1) && (down >= columns || rows == 1)) {
+    m->transposed = false;
+    m->ld = rows == 1 || down < columns ? (columns > 0 ? columns : 1) : down;
+    return true;
+  }
+  if ((down == 1 || rows == 1) && (along >= rows || columns == 1)) {
+    m->transposed = true;
+    m->ld = columns == 1 || along < rows ? (rows > 0 ? rows : 1) : along;
+    return true;
+  }
+  return false;
+}
+
+static bool matrix_of(Tensor *t, Matrix *m) {
+  m->t = t;
+  if (t && as_it_lies(t, m)) return true;
+  m->t = op_dense(t);
+  return m->t && as_it_lies(m->t, m);
+}
+
+/* y (+)= a b over the batch axes of y; a and b broadcast over them. */
+static Status product_into(Tensor *y, Tensor *a, Tensor *b, bool add) {
+  Matrix ma, mb;
+  if (!matrix_of(a, &ma) || !matrix_of(b, &mb)) return error_code();
+  int batch_axes = y->ndim - 2;
+  Tensor views[3] = {*y, *ma.t, *mb.t}; /* headers of one matrix, walked over the batch */
+  int64_t stride[3][MAX_DIMS] = {{0}}, index[MAX_DIMS] = {0}, outer = 1;
+  for (int k = 0; k < 3; k++)
+    for (int i = 0; i < views[k].ndim - 2; i++)
+      if (views[k].shape[i] != 1) stride[k][batch_axes - (views[k].ndim - 2) + i] = views[k].stride[i];
+  for (int i = 0; i + 1 < batch_axes; i++) outer *= y->shape[i];
+  int last = batch_axes - 1;
+  size_t element = dtype_bytes(y->dtype);
+  Gemm g = {
+    .transpose_a = ma.transposed, .transpose_b = mb.transposed,
+    .m = y->shape[y->ndim - 2], .n = y->shape[y->ndim - 1], .k = a->shape[a->ndim - 1],
+    .lda = ma.ld, .ldb = mb.ld, .ldc = y->shape[y->ndim - 1] > 0 ? y->shape[y->ndim - 1] : 1, .alpha = 1, .beta = add,
+    .batch = batch_axes ? y->shape[last] : 1,
+    .batch_a = batch_axes ? stride[1][last] : 0, .batch_b = batch_axes ? stride[2][last] : 0, .batch_c = batch_axes ? stride[0][last] : 0,
+  };
+  for (int64_t i = 0; i < outer; i++) {
+    int64_t at[3] = {0};
+    for (int k = 0; k < 3; k++)
+      for (int d = 0; d < last; d++) at[k] += index[d] * stride[k][d];
+    g.c = (char *)tensor_data(y) + at[0] * (int64_t)element;
+    g.a = (char *)tensor_data(ma.t) + at[1] * (int64_t)element;
+    g.b = (char *)tensor_data(mb.t) + at[2] * (int64_t)element;
+    kernels_for(y)->gemm(&g);
+    for (int d = last - 1; d >= 0 && ++index[d] == y->shape[d]; d--) index[d] = 0;
+  }
+  return OK;
+}
+
+/* Operands of two or more axes and one real type; the shape of their product. */
+static Status product_shape(const char *op, const Tensor *a, const Tensor *b, int *ndim, int64_t *shape) {
+  if (a->dtype != b->dtype || !dtype_is_real(a->dtype))
+    return fail(ERR_DTYPE, "%s: needs two f32 or two f64 tensors, got %s %s and %s %s", op, dtype_name(a->dtype), shape_text(a),
+                dtype_name(b->dtype), shape_text(b));
+  if (a->shape[a->ndim - 1] != b->shape[b->ndim - 2])
+    return fail(ERR_SHAPE, "%s: %s and %s do not multiply (%lld columns against %lld rows)", op, shape_text(a), shape_text(b),
+                (long long)a->shape[a->ndim - 1], (long long)b->shape[b->ndim - 2]);
+  Tensor x = *a, y = *b;
+  x.ndim -= 2, y.ndim -= 2;
+  if (tensor_broadcast(op, &x, &y, ndim, shape) != OK)
+    return fail(ERR_SHAPE, "%s: the batch axes of %s and %s do not fit", op, shape_text(a), shape_text(b));
+  shape[(*ndim)++] = a->shape[a->ndim - 2];
+  shape[(*ndim)++] = b->shape[b->ndim - 1];
+  return OK;
+}
+
+static Tensor *transposed(Tensor *t) { return op_transpose(t, -2, -1); }
+
+/* (..., M, K) times (K, N): one product of all rows. */
+static Tensor *as_rows(Tensor *x) { return x ? op_reshape(x, 2, (int64_t[]){-1, x->shape[x->ndim - 1]}) : NULL; }
+
+/* --- matmul --- */
+
+static Tensor *multiply(Tensor *a, Tensor *b); /* two or more axes each */
+
+static Status matmul_vjp(Node *n, Tensor *const *g, Tensor **gin) {
+  Tensor *a = n->in[0], *b = n->in[1];
+  if (node_needs(n, 0) && !(gin[0] = op_sum_to(multiply(g[0], transposed(b)), a->ndim, a->shape))) return error_code();
+  if (!node_needs(n, 1)) return OK;
+  if (b->ndim == 2 && a->ndim > 2) gin[1] = multiply(transposed(as_rows(a)), as_rows(g[0]));
+  else gin[1] = op_sum_to(multiply(transposed(a), g[0]), b->ndim, b->shape);
+  return gin[1] ? OK : error_code();
+}
+
+static Status matmul_jvp(Node *n, Tensor *const *t, Tensor **out) {
+  Tensor *y = op_new_like(n->out[0]);
+  if (!y) return error_code();
+  if (t[0]) TRY(product_into(y, t[0], n->in[1], false));
+  if (t[1]) TRY(product_into(y, n->in[0], t[1], t[0] != NULL));
+  out[0] = y;
+  return OK;
+}
+
+const OpInfo matmul_op = {"matmul", 2, 1, "matrix product over the last two axes, batched and broadcast over the others", matmul_vjp, matmul_jvp, NULL, true};
+
+static Tensor *multiply(Tensor *a, Tensor *b) {
+  if (!a || !b) return NULL;
+  if (a->ndim > 2 && b->ndim == 2 && tensor_contiguous(a)) { /* one large product instead of a batch */
+    int64_t shape[MAX_DIMS];
+    memcpy(shape, a->shape, sizeof shape);
+    if (a->shape[a->ndim - 1] == b->shape[0]) {
+      shape[a->ndim - 1] = b->shape[1];
+      return op_reshape(multiply(as_rows(a), b), a->ndim, shape);
+    }
+  }
+  int ndim;
+  int64_t shape[MAX_DIMS];
+  if (product_shape("matmul", a, b, &ndim, shape) != OK) return NULL;
+  Tensor *y = op_new(a->dtype, ndim, shape);
+  if (!y || product_into(y, a, b, false) != OK) return NULL;
+  return op_done(&matmul_op, 2, (Tensor *[]){a, b}, y, NULL);
+}
+
+Tensor *op_matmul(Tensor *a, Tensor *b) {
+  if (!a || !b) return NULL;
+  if (a->ndim == 0 || b->ndim == 0)
+    return fail(ERR_SHAPE, "matmul: needs vectors or matrices, got %s and %s", shape_text(a), shape_text(b)), NULL;
+  if (a->ndim > 1 && b->ndim > 1) return multiply(a, b);
+  /* a vector stands for a row on the left and for a column on the right; its axis goes again */
+  int64_t k = a->shape[a->ndim - 1];
+  if (k != b->shape[b->ndim > 1 ? b->ndim - 2 : 0])
+    return fail(ERR_SHAPE, "matmul: %s and %s do not multiply", shape_text(a), shape_text(b)), NULL;
+  Tensor *left = a->ndim == 1 ? op_reshape(a, 2, (int64_t[]){1, k}) : a, *right = b->ndim == 1 ? op_reshape(b, 2, (int64_t[]){k, 1}) : b;
+  Tensor *y = multiply(left, right);
+  if (!y) return NULL;
+  int64_t shape[MAX_DIMS];
+  int ndim = 0;
+  for (int i = 0; i < y->ndim; i++) {
+    bool row = i == y->ndim - 2, column = i == y->ndim - 1;
+    if (!(row && a->ndim == 1) && !(column && b->ndim == 1)) shape[ndim++] = y->shape[i];
+  }
+  return op_reshape(y, ndim, shape);
+}
+
+/* --- linear: x (..., in), w (out, in), b (out) or absent --- */
+
+/* y = rows of b, or nothing (the first product overwrites) */
+static Status start_with_bias(Tensor *y, Tensor *b) { return b ? tensor_copy(y, b) : OK; }
+
+static Status linear_vjp(Node *n, Tensor *const *g, Tensor **gin) {
+  Tensor *x = n->in[0], *w = n->in[1];
+  if (node_needs(n, 0) && !(gin[0] = op_matmul(g[0], w))) return error_code();
+  if (node_needs(n, 1) && !(gin[1] = multiply(transposed(as_rows(g[0])), as_rows(x)))) return error_code();
+  if (n->inputs > 2 && node_needs(n, 2) && !(gin[2] = op_sum_to(g[0], 1, n->in[2]->shape))) return error_code();
+  return OK;
+}
+
+/* t = tx w^T + x tw^T + tb, accumulated in place */
+static Status linear_jvp(Node *n, Tensor *const *t, Tensor **out) {
+  Tensor *tb = n->inputs > 2 ? t[2] : NULL, *y = op_new_like(n->out[0]);
+  if (!y) return error_code();
+  int64_t width = y->shape[y->ndim - 1];
+  Tensor *rows = op_new_view(y, 2, (int64_t[]){width ? tensor_numel(y) / width : 0, width}, NULL, y->offset);
+  if (!rows) return error_code();
+  TRY(start_with_bias(y, tb));
+  bool add = tb != NULL;
+  if (t[0]) {
+    TRY(product_into(rows, as_rows(t[0]), transposed(n->in[1]), add));
+    add = true;
+  }
+  if (t[1]) TRY(product_into(rows, as_rows(n->in[0]), transposed(t[1]), add));
+  out[0] = y;
+  return OK;
+}
+
+const OpInfo linear_op = {"linear", -1, 1, "x w^T + b: x (..., in), w (out, in), b (out) or absent", linear_vjp, linear_jvp, NULL, true};
+
+static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b) {
+  if (w->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != w->shape[1])
+    return fail(ERR_SHAPE, "linear: input %s does not fit weight %s (out, in)", shape_text(x), shape_text(w));
+  if (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))
+    return fail(ERR_SHAPE, "linear: bias %s does not fit weight %s (out, in)", shape_text(b), shape_text(w));
+  if (!dtype_is_real(x->dtype) || x->dtype != w->dtype || (b && b->dtype != x->dtype))
+    return fail(ERR_DTYPE, "linear: input is %s, weight %s%s%s", dtype_name(x->dtype), dtype_name(w->dtype), b ? ", bias " : "",
+                b ? dtype_name(b->dtype) : "");
+  return OK;
+}
+
+Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b) {
+  if (!x || !w || linear_check(x, w, b) != OK) return NULL;
+  int64_t shape[MAX_DIMS];
+  memcpy(shape, x->shape, sizeof shape);
+  shape[x->ndim - 1] = w->shape[0];
+  Tensor *y = op_new(x->dtype, x->ndim, shape);
+  if (!y || start_with_bias(y, b) != OK) return NULL;
+  bool was = grad_enable(false);
+  int64_t rows = x->shape[x->ndim - 1] ? tensor_numel(x) / x->shape[x->ndim - 1] : (w->shape[0] ? tensor_numel(y) / w->shape[0] : 0);
+  Tensor *out = op_new_view(y, 2, (int64_t[]){rows, w->shape[0]}, NULL, y->offset), *in = op_dense(x);
+  if (in) in = op_new_view(in, 2, (int64_t[]){rows, w->shape[1]}, NULL, in->offset);
+  Status s = out && in ? product_into(out, in, transposed(w), b != NULL) : error_code();
+  grad_enable(was);
+  if (s != OK) return NULL;
+  return op_done(&linear_op, b ? 3 : 2, (Tensor *[]){x, w, b}, y, NULL);
+}

@@ -1,0 +1,27 @@
+/* ops.h - what the files of ops/ share: making results and recording them. */
+#ifndef quench_ops_h
+#define quench_ops_h
+
+#include "autograd/op.h"
+#include "kernel/kernel.h"
+
+/* A fresh result in the current pool, or NULL. */
+Tensor *op_new(DType d, int ndim, const int64_t *shape);
+Tensor *op_new_zeros(DType d, int ndim, const int64_t *shape);
+Tensor *op_new_like(const Tensor *t);
+/* A view of t in the current pool (strides NULL: dense). */
+Tensor *op_new_view(const Tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
+/* t itself when dense, else a dense copy without history, in the pool: what kernels of rows need. */
+Tensor *op_dense(Tensor *t);
+
+/* Records y = op(in...) and returns y, or NULL. attributes may be NULL. */
+Tensor *op_done(const OpInfo *op, int inputs, Tensor *const *in, Tensor *y, const Attributes *attributes);
+
+/* Checks for ops that take real numbers; false records the error. */
+bool op_check_real(const char *op, const Tensor *t, const char *argument);
+bool op_check_ids(const char *op, const Tensor *ids, int64_t low, int64_t high, const char *what);
+
+/* Rows of ops that other files need. */
+extern const OpInfo add_op, mul_op, linear_op, matmul_op;
+
+#endif

@@ -1,0 +1,19 @@
+/* table.c - the op table: one line an op. It drives the checks of gradients, tangents
+ * and shapes, the reference pages and the timings; a new op is one file and one line. */
+#include "autograd/op.h"
+
+extern const OpInfo *const unary_ops[];
+extern const OpInfo add_op, sub_op, mul_op, div_op, pow_op, maximum_op, minimum_op, where_op;
+extern const OpInfo reshape_op, permute_op, narrow_op, pad_op, expand_op, sum_to_op, identity_op, contiguous_op, cast_op, concat_op, split_op;
+extern const OpInfo sum_op, max_op, min_op, softmax_op, softmax_backward_op, logsumexp_op, cumsum_op;
+extern const OpInfo matmul_op, linear_op;
+extern const OpInfo embedding_op, embedding_backward_op, pick_op, unpick_op;
+
+const OpInfo *const op_table[] = {
+  &add_op, &sub_op, &mul_op, &div_op, &pow_op, &maximum_op, &minimum_op, &where_op,
+  &reshape_op, &permute_op, &narrow_op, &pad_op, &expand_op, &sum_to_op, &identity_op, &contiguous_op, &cast_op, &concat_op, &split_op,
+  &sum_op, &max_op, &min_op, &softmax_op, &softmax_backward_op, &logsumexp_op, &cumsum_op,
+  &matmul_op, &linear_op,
+  &embedding_op, &embedding_backward_op, &pick_op, &unpick_op,
+  NULL,
+};
