@@ -1,7 +1,7 @@
 /* node.c - nodes of the graph: made when an op is recorded, released without recursion. */
 #include <string.h>
 
-#include "autograd/op.h"
+#include "autograd/graph.h"
 #include "base/mem.h"
 
 static _Thread_local uint64_t next_id = 1;

@@ -27,6 +27,10 @@ int bind_push_tensor(lua_State *L, Tensor *t);
 /* A Lua list of tensors at arg. Returns the count; *out is a userdata buffer left on the stack. */
 int bind_tensor_list(lua_State *L, int arg, Tensor ***out);
 
+Random *bind_stream(lua_State *L, int arg);         /* a random stream, q.stream(seed, name) */
+void bind_add_ops(lua_State *L);                    /* ops.c: methods into the table at the top */
+void bind_add_functions(lua_State *L);              /* ops.c: functions into the table at the top */
+
 /* --- options: fields of a table at arg --- */
 double bind_field_number(lua_State *L, int arg, const char *key, double otherwise);
 int64_t bind_field_integer(lua_State *L, int arg, const char *key, int64_t otherwise);

@@ -12,6 +12,7 @@ q.system.embedded = __embedded
 __embedded = nil
 
 for name, value in pairs(require "quench.c.tensor") do q[name] = value end
+for name, value in pairs(require "quench.tensors") do q[name] = value end
 
 return setmetatable(q, {
   __index = function(_, name)

@@ -192,7 +192,7 @@ static double row_expsum(int64_t n, const real *x, real shift) {
     int64_t end = from + BLOCK < n ? from + BLOCK : n;
     real s = 0;
 #pragma omp simd reduction(+ : s)
-    for (int64_t i = from; i < end; i++) s += v_exp(x[i] - shift);
+    for (int64_t i = from; i < end; i++) s += real_exp(x[i] - shift);
     total += (double)s;
   }
   return total;
@@ -217,7 +217,7 @@ void K(softmax)(int64_t rows, int64_t n, const void *x_, void *y_) {
     const real *a = x + r * n;
     real *b = y + r * n, m = row_max(n, a), f = (real)(1 / row_expsum(n, a, m));
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) b[i] = v_exp(a[i] - m) * f;
+    for (int64_t i = 0; i < n; i++) b[i] = real_exp(a[i] - m) * f;
   }
 }
 

@@ -1,0 +1,114 @@
+--- tensors.lua - what of the tensor language is nicer in Lua: random tensors, scopes, compiled loops.
+
+local c = require "quench.c.tensor"
+local options = require "quench.options"
+local ffi = require "ffi"
+local jit = require "jit"
+
+local M = {}
+
+local default = c.stream(0, "default")
+
+--- q.seed(n): restarts the stream behind q.rand and q.randn.
+function M.seed(seed) default = c.stream(seed, "default") end
+
+--- Sizes as numbers or one list, then an optional dtype and an optional stream.
+local function filled(method, ...)
+  local arguments, stream = {...}, default
+  local n = select("#", ...)
+  if type(arguments[n]) == "userdata" then stream, arguments[n] = arguments[n], nil end
+  local t = c.zeros(unpack(arguments))
+  return t[method](t, stream)
+end
+
+--- q.rand(2, 3, dtype?, stream?): uniform numbers in [0, 1).
+function M.rand(...) return filled("uniform_", ...) end
+
+--- q.randn(2, 3, dtype?, stream?): normal numbers, mean 0 and deviation 1.
+function M.randn(...) return filled("normal_", ...) end
+
+--- q.scope(fn, ...): calls fn and frees every tensor made inside at once, but for those it returns
+-- (also inside returned tables). Without it the collector does the same, later.
+function M.scope(fn, ...)
+  local outer = c.scope_begin()
+  local function finish(ok, ...)
+    if not ok then
+      c.scope_end(outer)
+      error((...), 0)
+    end
+    c.scope_end(outer, ...)
+    return ...
+  end
+  return finish(pcall(fn, ...))
+end
+
+local pointer_types = {f32 = ffi.typeof "float *", f64 = ffi.typeof "double *", i32 = ffi.typeof "int32_t *"}
+
+-- A loop of its own for each function, so that each compiles to its own trace: one loop shared by
+-- several functions would fall back to the interpreter where they meet.
+local function new_loop()
+  return loadstring([[
+    return function(f, x, y, from, to)
+      for i = from, to do y[i] = f(x[i]) end
+    end]], "=quench/map")()
+end
+
+local function new_loop2()
+  return loadstring([[
+    return function(f, a, b, y, from, to)
+      for i = from, to do y[i] = f(a[i], b[i]) end
+    end]], "=quench/map2")()
+end
+
+local loops, loops2 = setmetatable({}, {__mode = "k"}), setmetatable({}, {__mode = "k"})
+
+local BLOCK = 2 ^ 16 -- elements between two looks for Ctrl-C, which compiled code cannot see
+
+--- Runs body with the JIT on (it is off otherwise, so that Ctrl-C works in plain loops).
+local function compiled(body)
+  local was = jit.status()
+  jit.on()
+  local ok, message = pcall(body)
+  if not was then jit.off() end
+  if not ok then error(message, 0) end
+end
+
+local function address(t)
+  local pointer = pointer_types[t:dtype()]
+  if not pointer then options.fail("map: dtype %s has no Lua numbers", t:dtype()) end
+  return ffi.cast(pointer, t:data())
+end
+
+--- q.map(t, f): a new tensor of f(x) for each x; the loop is compiled by the JIT.
+-- q.map(a, b, f): of f(x, y) for two tensors of one shape.
+function M.map(t, u, f)
+  local a = t:detach():contiguous()
+  if f == nil then
+    local y = c.empty_like(a)
+    loops[u] = loops[u] or new_loop()
+    local loop, x, out, n = loops[u], address(a), address(y), a:numel()
+    compiled(function()
+      for from = 0, n - 1, BLOCK do
+        loop(u, x, out, from, math.min(from + BLOCK, n) - 1)
+        require("quench.c.system").check_interrupt()
+      end
+    end)
+    return y
+  end
+  local b = u:detach():contiguous()
+  if table.concat(a:shape(), ",") ~= table.concat(b:shape(), ",") then
+    options.fail("map: shapes (%s) and (%s) differ", table.concat(a:shape(), ", "), table.concat(b:shape(), ", "))
+  end
+  local y = c.empty_like(a)
+  loops2[f] = loops2[f] or new_loop2()
+  local loop, p, r, out, n = loops2[f], address(a), address(b), address(y), a:numel()
+  compiled(function()
+    for from = 0, n - 1, BLOCK do
+      loop(f, p, r, out, from, math.min(from + BLOCK, n) - 1)
+      require("quench.c.system").check_interrupt()
+    end
+  end)
+  return y
+end
+
+return M
