@@ -1,0 +1,45 @@
+/* rotary.c - rotary position embedding (Su et al. 2021).
+ *
+ * The first `rotated` values of each head are taken as pairs and turned by an angle
+ * that grows with the position; the rest is copied. Two ways to pair are in use:
+ * half-split (GPT-NeoX, Llama: i with i + rotated/2) and interleaved (GPT-J: 2i with
+ * 2i + 1). sign = -1 turns back, which is the adjoint. y may be x. */
+#include <string.h>
+
+#include "kernel/cpu/cpu.h"
+
+static void turn_halves(int64_t half, const real *c, const real *s, real sign, const real *x, real *y) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; i++) {
+    real a = x[i], b = x[i + half], t = sign * s[i];
+    y[i] = a * c[i] - b * t;
+    y[i + half] = b * c[i] + a * t;
+  }
+}
+
+static void turn_pairs(int64_t half, const real *c, const real *s, real sign, const real *x, real *y) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; i++) {
+    real a = x[2 * i], b = x[2 * i + 1], t = sign * s[i];
+    y[2 * i] = a * c[i] - b * t;
+    y[2 * i + 1] = b * c[i] + a * t;
+  }
+}
+
+void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,
+               const void *cosines, const void *sines, const int64_t x_stride[3], const void *x_, const int64_t y_stride[3], void *y_) {
+  const real *x = x_;
+  real *y = y_;
+  const int64_t half = rotated / 2;
+#pragma omp parallel for collapse(2) if (batch * time * heads * width > PARALLEL_GRAIN)
+  for (int64_t b = 0; b < batch; b++)
+    for (int64_t t = 0; t < time; t++) {
+      const real *c = (const real *)cosines + t * half, *s = (const real *)sines + t * half;
+      for (int64_t h = 0; h < heads; h++) {
+        const real *from = x + b * x_stride[0] + t * x_stride[1] + h * x_stride[2];
+        real *to = y + b * y_stride[0] + t * y_stride[1] + h * y_stride[2];
+        (interleaved ? turn_pairs : turn_halves)(half, c, s, (real)sign, from, to);
+        if (to != from && rotated < width) memcpy(to + rotated, from + rotated, (size_t)(width - rotated) * sizeof(real));
+      }
+    }
+}
