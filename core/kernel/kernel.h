@@ -60,14 +60,19 @@ typedef struct Gemm {
   int64_t batch, batch_a, batch_b, batch_c;
 } Gemm;
 
-/* Shape of a causal attention: batch x time x heads, each head wide values.
- * Strides in elements of the batch, time and head axes; the last axis is dense.
- * kv_heads divides heads (grouped queries). window: 0, or keys seen by a query. */
+/* Shape of a causal attention: batch x time x heads, each head `width` values. kv_heads
+ * divides heads (grouped queries). window: 0, or how many keys a query sees. */
 typedef struct Attention {
   int64_t batch, time, heads, kv_heads, width, window;
-  int64_t q_stride[3], k_stride[3], v_stride[3], o_stride[3];
   double scale;
 } Attention;
+
+/* A (batch, time, heads, width) operand of it: the strides of the first three axes in
+ * elements; the last axis is dense. So parts of a packed projection need no copies. */
+typedef struct Heads {
+  void *data;
+  int64_t stride[3];
+} Heads;
 
 /* One tensor of an optimizer's step and the coefficients of an elementwise rule; which of
  * them a rule uses is said in cpu/optim.c. All arrays are dense and hold n elements. */
@@ -132,11 +137,16 @@ typedef struct Kernels {
                               void *dx, void *dw, void *db); /* any of the three may be NULL; dw, db are overwritten */
   void (*rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
   void (*rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, void *dx, void *dw);
+  /* tangents of both norms (mean NULL: RMS) and of their backward passes; a NULL tangent is zero, a NULL result is not made */
+  void (*norm_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd,
+                       const void *tx, const void *tw, const void *tb, void *ty);
+  void (*norm_backward_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
+                                const void *tx, const void *tw, const void *tdy, void *tdx, void *tdw, void *tdb);
 
   /* --- loss.c: mean over the rows whose target >= 0 --- */
   double (*cross_entropy)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, void *lse, int64_t *counted);
   void (*cross_entropy_backward)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, void *dlogits);
-  /* tangent of the above along dl: p * (dl - sum p dl) * scale + dscale (p - onehot) */
+  /* tangent of the above along dl: p * (dl - sum p dl) * scale + dscale (p - onehot); dl NULL: zero */
   void (*cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, const void *dl,
                                          double scale, double dscale, void *out);
 
@@ -145,16 +155,16 @@ typedef struct Kernels {
                  const void *cosines, const void *sines, /* (time, rotated/2) */
                  const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
 
-  /* --- attention.c: softmax(scale q k^T, causal) v, never storing time x time for the batch --- */
-  void (*attention)(const Attention *a, const void *q, const void *k, const void *v, void *o, void *lse); /* lse (batch, heads, time) */
-  void (*attention_backward)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *d_o,
-                             void *dq, void *dk, void *dv); /* overwritten; strides as q, k, v */
-  /* tangents of the two: given (tq, tk, tv) along q, k, v, and t_do along d_o */
-  void (*attention_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
-                            const void *tq, const void *tk, const void *tv, void *to);
-  void (*attention_backward_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *d_o,
-                                     const void *tq, const void *tk, const void *tv, const void *t_do,
-                                     void *tdq, void *tdk, void *tdv);
+  /* --- attention.c: softmax(scale q k^T, causal) v, never storing time x time for the batch; lse (batch, heads, time) --- */
+  void (*attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse);
+  void (*attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o,
+                             Heads dq, Heads dk, Heads dv); /* overwritten */
+  /* tangents of the two. The first gives those of o and lse; the second takes them in with the others. */
+  void (*attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse,
+                            Heads tq, Heads tk, Heads tv, Heads to, void *tlse);
+  void (*attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o,
+                                     Heads tq, Heads tk, Heads tv, Heads to, const void *tlse, Heads t_do,
+                                     Heads tdq, Heads tdk, Heads tdv);
 
   /* --- conv.c: depthwise causal convolution, x (batch, time, channels), w (channels, taps) --- */
   void (*conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);

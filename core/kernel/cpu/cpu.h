@@ -45,6 +45,10 @@ void K(layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *
                             void *dx, void *dw, void *db);
 void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
 void K(rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, void *dx, void *dw);
+void K(norm_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *tx,
+                     const void *tw, const void *tb, void *ty);
+void K(norm_backward_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
+                              const void *tx, const void *tw, const void *tdy, void *tdx, void *tdw, void *tdb);
 
 /* loss.c */
 double K(cross_entropy)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, void *lse, int64_t *counted);
@@ -57,14 +61,12 @@ void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_
                const void *cosines, const void *sines, const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
 
 /* attention.c */
-void K(attention)(const Attention *a, const void *q, const void *k, const void *v, void *o, void *lse);
-void K(attention_backward)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
-                           const void *d_o, void *dq, void *dk, void *dv);
-void K(attention_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse, const void *tq,
-                          const void *tk, const void *tv, void *to);
-void K(attention_backward_tangent)(const Attention *a, const void *q, const void *k, const void *v, const void *o, const void *lse,
-                                   const void *d_o, const void *tq, const void *tk, const void *tv, const void *t_do, void *tdq, void *tdk,
-                                   void *tdv);
+void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse);
+void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads dq, Heads dk, Heads dv);
+void K(attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads tq, Heads tk, Heads tv, Heads to,
+                          void *tlse);
+void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,
+                                   Heads tv, Heads to, const void *tlse, Heads t_do, Heads tdq, Heads tdk, Heads tdv);
 
 /* conv.c */
 void K(conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
