@@ -1,0 +1,97 @@
+/* quant_apply.c - rounding whole tensors with given scales; codes, decoding, error sums. */
+#include "kernel/cpu/quant.h"
+#include "kernel/cpu/quant_round.h"
+
+enum { PIECE = 4096 }; /* columns a unit of work; a unit never crosses a group */
+
+/* A unit of work: n columns from `from` of one row, all in one group. */
+typedef struct Unit {
+  int64_t row, from, n, at; /* at: index of scale and zero */
+} Unit;
+
+typedef struct Units {
+  int64_t pieces, groups, count; /* pieces of a group, groups of a row */
+} Units;
+
+static Units units_of(const Groups *g) {
+  Units u;
+  u.groups = (g->cols + g->size - 1) / g->size;
+  u.pieces = (g->size + PIECE - 1) / PIECE;
+  u.count = g->rows * u.groups * u.pieces;
+  return u;
+}
+
+static Unit unit_at(const Groups *g, const Units *u, int64_t k) {
+  int64_t piece = k % u->pieces, group = k / u->pieces % u->groups, row = k / u->pieces / u->groups;
+  int64_t start = group * g->size, end = start + g->size < g->cols ? start + g->size : g->cols;
+  int64_t from = start + piece * PIECE;
+  int64_t n = end - from < PIECE ? end - from : PIECE;
+  return (Unit){row, from, n < 0 ? 0 : n, row * g->slots + group};
+}
+
+static void round_unit_randomly(const Rounder *r, const Groups *g, const Unit *u, const real *w, real scale, real zero,
+                                const Random *random, real *y) {
+  uint32_t bits[4] = {0};
+  uint64_t held = UINT64_MAX;
+  for (int64_t i = 0; i < u->n; i++) {
+    uint64_t element = (uint64_t)(u->row * g->cols + u->from + i);
+    if (element / 4 != held) random_block(random, random->counter + (held = element / 4), bits);
+    real uniform = (real)(bits[element % 4] >> 8) * (real)0x1p-24;
+    y[i] = scale * round_randomly(r, w[i] / scale, zero, uniform);
+  }
+}
+
+void K(quant_round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y,
+                    int32_t *codes) {
+  Rounder r;
+  rounder_make(&r, &f->grid);
+  Units units = units_of(g);
+#pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
+  for (int64_t k = 0; k < units.count; k++) {
+    Unit u = unit_at(g, &units, k);
+    real s = ((const real *)scale)[u.at], z = ((const real *)zero)[u.at];
+    const real *from = (const real *)w + u.row * g->ld + u.from;
+    real *to = (real *)y + u.row * g->ld + u.from;
+    if (random) round_unit_randomly(&r, g, &u, from, s, z, random, to);
+    else round_run(&r, u.n, from, s, z, to);
+    for (int64_t i = 0; codes && i < u.n; i++) codes[u.row * g->cols + u.from + i] = level_code(&r, &f->grid, to[i] / s, z);
+  }
+}
+
+void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y) {
+  Rounder r;
+  rounder_make(&r, &f->grid);
+  Units units = units_of(g);
+#pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
+  for (int64_t k = 0; k < units.count; k++) {
+    Unit u = unit_at(g, &units, k);
+    real s = ((const real *)scale)[u.at], z = ((const real *)zero)[u.at];
+    const int32_t *code = codes + u.row * g->cols + u.from;
+    real *to = (real *)y + u.row * g->ld + u.from;
+    for (int64_t i = 0; i < u.n; i++) to[i] = s * code_level(&r, &f->grid, code[i], z);
+  }
+}
+
+double K(quant_absmax)(int64_t n, const void *x) {
+  const real *v = x;
+  real m = 0;
+#pragma omp parallel for simd reduction(max : m) schedule(static) if (n > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < n; i++) m = real_abs(v[i]) > m ? real_abs(v[i]) : m;
+  return (double)m;
+}
+
+double K(quant_squared_error)(int64_t n, const void *x, const void *y) {
+  const real *a = x, *b = y;
+  double total = 0;
+  int64_t blocks = (n + REDUCE_BLOCK - 1) / REDUCE_BLOCK;
+#pragma omp parallel for ordered schedule(static, 1) if (n > 8 * PARALLEL_GRAIN)
+  for (int64_t k = 0; k < blocks; k++) {
+    int64_t from = k * REDUCE_BLOCK, end = from + REDUCE_BLOCK < n ? from + REDUCE_BLOCK : n;
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = from; i < end; i++) sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+#pragma omp ordered
+    total += sum; /* in block order, so for any number of threads the same bits */
+  }
+  return total;
+}

@@ -1,0 +1,51 @@
+/* quant_hessian.c - the Gram matrix of a layer's inputs, and its copy to double, reordered. */
+#include <cblas.h>
+#include <string.h>
+
+#include "kernel/cpu/quant.h"
+
+void K(quant_gram)(int64_t tokens, int64_t n, const void *x, int64_t ld, void *h) {
+  if (tokens == 0 || n == 0) return;
+  BLAS(syrk)(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)tokens, 1, x, (int)ld, 1, h, (int)n);
+}
+
+enum { TILE = 64 }; /* a square of this side stays in the first cache while it is turned */
+
+void K(quant_mirror)(int64_t n, double scale, void *h) {
+  real *a = h;
+  int64_t tiles = (n + TILE - 1) / TILE;
+#pragma omp parallel for schedule(dynamic) if (n * n > PARALLEL_GRAIN)
+  for (int64_t t = 0; t < tiles; t++)
+    for (int64_t s = 0; s <= t; s++)
+      for (int64_t i = t * TILE; i < (t + 1) * TILE && i < n; i++)
+        for (int64_t j = s * TILE; j < (s + 1) * TILE && j <= i; j++) a[j * n + i] = a[i * n + j] *= (real)scale;
+}
+
+void K(quant_diagonal)(int64_t n, const void *h, double *d) {
+  for (int64_t i = 0; i < n; i++) d[i] = ((const real *)h)[i * n + i];
+}
+
+void K(quant_reverse)(int64_t n, const void *h, const int32_t *order, const double *d, double add, double *out) {
+#pragma omp parallel for schedule(dynamic, 16) if (n * n > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < n; i++) {
+    const real *row = (const real *)h + (int64_t)order[n - 1 - i] * n;
+    double *to = out + i * n;
+    for (int64_t j = 0; j < i; j++) to[j] = row[order[n - 1 - j]];
+    to[i] = d[order[n - 1 - i]] + add;
+  }
+}
+
+void K(quant_reverse_cast)(int64_t n, const double *x, void *y) {
+  real *to = y;
+#pragma omp parallel for simd schedule(static) if (n > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < n; i++) to[i] = (real)x[n - 1 - i];
+}
+
+void K(quant_gather_columns)(int64_t rows, int64_t cols, const void *x, int64_t ldx, const int32_t *order, void *y, int64_t ldy) {
+#pragma omp parallel for schedule(static) if (rows * cols > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    const real *from = (const real *)x + i * ldx;
+    real *to = (real *)y + i * ldy;
+    for (int64_t j = 0; j < cols; j++) to[j] = order[j] < 0 ? 0 : from[order[j]];
+  }
+}

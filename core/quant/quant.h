@@ -1,0 +1,66 @@
+/* quant.h - post-training quantization of one weight matrix. One file a method.
+ *
+ *   Format f;
+ *   TRY(format_named("nf4", &f));
+ *   Quantized q;
+ *   TRY(rtn(&f, w, NULL, false, &q));
+ *   ... q.value is w as the quantized model sees it ...
+ *   quantized_release(&q);
+ *
+ * Weights are (out, in); groups run along the last axis. Work is done in the weight's
+ * own type (F32 or F64); factorisations are in double. */
+#ifndef quench_quant_h
+#define quench_quant_h
+
+#include "quant/format.h"
+
+typedef struct Quantized {
+  Tensor *value;       /* the dequantised weight, contiguous, shape of the weight */
+  Tensor *scale, *zero;/* (rows, groups); one by one for a format with one scale for the tensor */
+  Tensor *codes;       /* i32, shape of the weight; NULL unless asked for */
+  Tensor *group_index; /* i32 (in): the group of each column, where groups are not runs of columns; else NULL */
+  double mse;          /* mean squared error of the weights */
+  double bits;         /* stored bits a weight, scales included */
+} Quantized;
+
+void quantized_release(Quantized *q);
+
+/* --- rtn.c: round to nearest, or stochastically where a stream is given (it is advanced) --- */
+Status rtn(const Format *f, const Tensor *w, Random *random, bool codes, Quantized *out);
+
+/* --- hessian.c: second moments of a layer's inputs --- */
+/* h (n, n) += x^T x (lower triangle only), x (..., n) any real type. h starts as zeros. */
+Status hessian_add(Tensor *h, const Tensor *x);
+/* h <- (2 / tokens) h, both triangles: what gptq takes. */
+Status hessian_finish(Tensor *h, int64_t tokens);
+/* d (n, n) += (full - x)^T x: how far the inputs have drifted, for GPTAQ; scaled with hessian_scale. */
+Status drift_add(Tensor *d, const Tensor *full, const Tensor *x);
+
+/* --- gptq.c --- */
+typedef enum GptqOrder {
+  GPTQ_PLAIN,      /* columns as they come */
+  GPTQ_ACTIVATION, /* by falling second moment (act_order) */
+  GPTQ_GROUPED     /* by falling second moment inside each group, and the groups by their largest (act_group_aware) */
+} GptqOrder;
+
+typedef struct GptqOptions {
+  Format format;
+  GptqOrder order;
+  bool static_groups;    /* scales of all groups from the weights as they were */
+  double damp;           /* of the mean diagonal, added to the diagonal */
+  double damp_increment; /* added to damp while the factorisation fails; 0: fail at once */
+  int block;             /* columns a block, at most GPTQ_BLOCK */
+  double drift;          /* GPTAQ's alpha; used if a drift matrix is given */
+} GptqOptions;
+
+typedef struct GptqReport {
+  double loss;     /* sum of e^2 / 2 over all entries: GPTQ's own estimate of the output error */
+  double damp;     /* the damping that worked */
+  int64_t dead;    /* columns whose input is always zero; their weights become 0 */
+  double pivot;    /* smallest pivot of the factorisation over the mean diagonal; the damping if inputs depend on each other */
+} GptqReport;
+
+/* h (in, in): (2 / tokens) x^T x. drift: NULL, or (2 / tokens) sum (x_full - x) x^T. */
+Status gptq(const Tensor *w, const Tensor *h, const Tensor *drift, const GptqOptions *o, Quantized *out, GptqReport *report);
+
+#endif
