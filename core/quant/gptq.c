@@ -347,26 +347,32 @@ static Status all_blocks(Solve *s) {
 
 /* --- results --- */
 
+/* The group of each of the weight's columns, where the order of the columns decided it. */
+static Status hand_over_index(const Solve *s, Quantized *out) {
+  if (s->slots < 2 || s->o->order != GPTQ_ACTIVATION || s->o->static_groups) return OK;
+  size_t bytes = (size_t)s->n * sizeof(int32_t);
+  int32_t *index = mem_alloc(bytes);
+  if (!index) return error_code();
+  for (int64_t j = 0; j < s->n; j++) index[s->order[j]] = s->slot[j];
+  out->bits += 32.0 / (double)s->rows;
+  Status status = tensor_wrap(I32, 1, &s->n, index, bytes, mem_free, index, &out->group_index);
+  if (status) mem_free(index);
+  return status;
+}
+
 static Status hand_over(Solve *s, const Tensor *w, Quantized *out, GptqReport *report) {
   int32_t *back = mem_alloc((size_t)s->n * sizeof *back);
   if (!back) return error_code();
   for (int64_t j = 0; j < s->n; j++) back[s->order[j]] = (int32_t)j;
   gather(s, tensor_data(s->done), s->n, back, s->work);
-  bool scattered = s->slots > 1 && s->o->order == GPTQ_ACTIVATION && !s->o->static_groups;
-  Status status = scattered ? tensor_new(I32, 1, &s->n, &out->group_index) : OK;
-  if (!status && scattered) {
-    int32_t *index = tensor_data(out->group_index);
-    for (int64_t j = 0; j < s->n; j++) index[j] = s->slot[back[j]];
-  }
   mem_free(back);
-  if (status) return status;
   out->value = s->work, out->scale = s->scale, out->zero = s->zero;
   s->work = s->scale = s->zero = NULL;
   for (int64_t r = 0; r < s->rows; r++) report->loss += s->loss[r];
   int64_t n = tensor_numel(w);
-  out->mse = n ? s->q->squared_error(n, tensor_data(w), tensor_data(out->value)) / (double)n : 0;
-  out->bits = format_bits(&s->o->format, s->rows, s->n) + (scattered ? 32.0 / (double)s->rows : 0);
-  return OK;
+  out->mse = s->q->squared_error(n, tensor_data(w), tensor_data(out->value)) / (double)n;
+  out->bits = format_bits(&s->o->format, s->rows, s->n);
+  return hand_over_index(s, out);
 }
 
 static Status run(Solve *s, const Tensor *w, const Tensor *h, const Tensor *drift, Quantized *out, GptqReport *report) {
