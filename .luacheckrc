@@ -2,4 +2,5 @@ std = "luajit"
 max_line_length = 140
 globals = {"q"}
 ignore = {"212/_.*"}
+files["tests/e2e/*.lua"] = {globals = {"recipe"}}
 files["recipes/*.lua"] = {globals = {"recipe"}}

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
 #include "kernel/kernel.h"
@@ -146,8 +147,8 @@ static int folder_gc(lua_State *L) {
   return 0;
 }
 
-/* lock(path, wait): an exclusive lock on the file (made if missing) that ends with
- * lock:release(), collection or the death of the process; nil if somebody else has it. */
+/* lock(path): an exclusive lock on the file (made if missing) that ends with lock:release(),
+ * collection or the death of the process; nil if somebody else has it. */
 static int system_lock(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   int *fd = lua_newuserdata(L, sizeof *fd);
@@ -155,18 +156,24 @@ static int system_lock(lua_State *L) {
   luaL_getmetatable(L, LOCK), lua_setmetatable(L, -2);
   *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (*fd < 0) return luaL_error(L, "cannot open '%s': %s", path, strerror(errno));
-  while (flock(*fd, lua_toboolean(L, 2) ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return 0;
-    if (errno != EINTR) return luaL_error(L, "cannot lock '%s': %s", path, strerror(errno));
-    if (interrupt_pending()) bind_check(L, interrupt_check());
-  }
-  return 1;
+  if (flock(*fd, LOCK_EX | LOCK_NB) == 0) return 1;
+  if (errno == EWOULDBLOCK) return 0;
+  return luaL_error(L, "cannot lock '%s': %s", path, strerror(errno));
 }
 
 static int lock_release(lua_State *L) {
   int *fd = luaL_checkudata(L, 1, LOCK);
   if (*fd >= 0) close(*fd), *fd = -1;
   return 0;
+}
+
+static int system_sha256(lua_State *L) {
+  size_t bytes;
+  const char *text = luaL_checklstring(L, 1, &bytes);
+  char hex[65];
+  sha256_hex(text, bytes, hex);
+  lua_pushstring(L, hex);
+  return 1;
 }
 
 static int system_sleep(lua_State *L) {
@@ -200,7 +207,7 @@ static const luaL_Reg functions[] = {
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
   {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},
-  {"lock", system_lock}, {"sleep", system_sleep}, {"directory", system_directory}, {NULL, NULL},
+  {"lock", system_lock}, {"sha256", system_sha256}, {"sleep", system_sleep}, {"directory", system_directory}, {NULL, NULL},
 };
 
 int bind_open_system(lua_State *L) {

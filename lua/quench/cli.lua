@@ -39,6 +39,7 @@ local function guarded(fn, ...)
   end)
   if ok then return type(result) == "number" and result or 0, result end
   io.stdout:flush()
+  if package.loaded["quench.progress"] then require("quench.progress").clear() end
   complain(message)
   return message:find("interrupted", 1, true) and 130 or 1
 end
@@ -115,6 +116,9 @@ end
 return function(_, ...)
   local args = {...}
   _G.q = q
+  setmetatable(_G, {__index = function(_, name) -- the runner loads when a file first says recipe{...}
+    if name == "recipe" then return q.recipe end
+  end})
   local status = leading_options(args)
   if status then return status end
   local first = table.remove(args, 1)

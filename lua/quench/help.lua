@@ -36,7 +36,8 @@ end
 --- All records, in order of declaration.
 function help.records() return records end
 
-local function option_line(entry)
+--- One line on an option: name, type, default, meaning and range.
+function help.option_line(entry)
   local notes = {}
   local function note(label, v)
     if v ~= nil then notes[#notes + 1] = label .. tostring(v) end
@@ -61,7 +62,7 @@ function help.text(r)
   if r.text then add("") add(r.text) end
   if r.options then
     add("") add("options:")
-    for _, entry in ipairs(r.options) do add(option_line(entry)) end
+    for _, entry in ipairs(r.options) do add(help.option_line(entry)) end
   end
   for _, key in ipairs{"shapes", "returns", "errors", "source"} do
     if r[key] then add(("%s: %s"):format(key, r[key])) end

@@ -4,7 +4,7 @@
 local q = {}
 
 local modules = {
-  options = "quench.options", help = "quench.help",
+  options = "quench.options", help = "quench.help", progress = "quench.progress", recipe = "quench.recipe",
 }
 
 q.system = require "quench.c.system"

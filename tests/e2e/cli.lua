@@ -1,20 +1,6 @@
 -- The command line as a user meets it: exit statuses, streams, and one-line errors.
 local tap = dofile "tests/tap.lua"
-local quench = assert(os.getenv("QUENCH_BINARY"), "set QUENCH_BINARY")
-
---- Runs a shell line with $Q as the binary. Returns stdout, stderr, exit status.
-local function sh(line)
-  local err = os.tmpname()
-  local pipe = io.popen(("Q=%s; { %s ; } 2>%s; s=$?; echo; echo $s"):format(quench, line, err))
-  local out = pipe:read("*a")
-  pipe:close()
-  local file = io.open(err)
-  local stderr = file:read("*a")
-  file:close()
-  os.remove(err)
-  local text, status = out:match("^(.*)\n(%d+)\n$")
-  return text, stderr, tonumber(status)
-end
+local sh = dofile "tests/shell.lua"
 
 tap.test("running code", function(t)
   local out, err, status = sh [[$Q -e 'print(1 + 1, ...)' a b]]
@@ -24,18 +10,18 @@ tap.test("running code", function(t)
   t.equal(out .. err .. status, "quench: broken\n1", "an error is one line on stderr, status 1")
   out, err, status = sh [[$Q -e 'x = = 1']]
   t.ok(out == "" and status == 1 and err:find("unexpected symbol", 1, true), "a syntax error too", err)
-  _, err, status = sh [[$Q --trace -e 'local function f() error("deep") end f()']]
-  t.ok(status == 1 and err:find("stack traceback", 1, true), "--trace shows the stack", err)
+  out, err, status = sh [[$Q --trace -e 'local function f() error("deep") end f()']]
+  t.ok(out == "" and status == 1 and err:find("stack traceback", 1, true), "--trace shows the stack", err)
   out = sh [[echo 'print("from stdin", ...)' | $Q - x]]
   t.equal(out, "from stdin\tx\n", "a script on standard input")
-  out, _, status = sh [[$Q -e 'io.write(tostring(jit.status()))']]
-  t.equal(out .. status, "false0", "the JIT compiler is off")
+  out, err, status = sh [[$Q -e 'io.write(tostring(jit.status()))']]
+  t.equal(out .. err .. status, "false0", "the JIT compiler is off")
   out = sh [[$Q --jit -e 'io.write(tostring((jit.status())))']]
   t.equal(out, "true", "--jit switches it on")
   out = sh [[$Q --threads=3 -e 'io.write(q.system.threads())']]
   t.equal(out, "3", "--threads")
-  _, err, status = sh [[$Q -e 'print(1)' > /dev/full]]
-  t.ok(status == 1 and err:find("cannot write", 1, true), "a full disk on stdout is an error", err)
+  out, err, status = sh [[$Q -e 'print(1)' > /dev/full]]
+  t.ok(out == "" and status == 1 and err:find("cannot write", 1, true), "a full disk on stdout is an error", err)
 end)
 
 tap.test("a file, from anywhere", function(t)
@@ -43,11 +29,10 @@ tap.test("a file, from anywhere", function(t)
   os.remove(dir)
   q.system.make_directories(dir .. "/a b")
   q.system.write_file(dir .. "/a b/x.lua", "print(arg[0]:match('[^/]+$'), arg[1], ..., q.system.version)")
-  local here = q.system.directory()
-  local out, err, status = sh(("cd '%s/a b' && %s/$Q x.lua one"):format(dir, here))
+  local out, err, status = sh(("cd '%s/a b' && $Q x.lua one"):format(dir))
   t.equal(out .. err .. status, ("x.lua\tone\tone\t%s\n0"):format(q.system.version), "a file in another folder, with its arguments")
-  out, _, status = sh(("cd / && PATH=%s/%s:$PATH quench --version"):format(here, (quench:match("^(.*)/"))))
-  t.equal(out .. status, "quench " .. q.system.version .. "\n0", "found through PATH")
+  out, err, status = sh [[cd / && PATH=$(dirname "$Q"):$PATH quench --version]]
+  t.equal(out .. err .. status, "quench " .. q.system.version .. "\n0", "found through PATH")
   os.remove(dir .. "/a b/x.lua") os.remove(dir .. "/a b") os.remove(dir)
 end)
 
@@ -69,13 +54,15 @@ tap.test("bad command lines", function(t)
 end)
 
 tap.test("the choice of OpenBLAS's kernels", function(t)
-  local ask = [[$Q -e 'local b = require("quench.c.machine").blas() io.write(b.level, "|", b.processor_level, "|", b.why, "|", os.getenv("OPENBLAS_CORETYPE") or "")']]
+  local ask = [[$Q -e 'local b = require("quench.c.machine").blas()]]
+    .. [[ io.write(b.level, "|", b.processor_level, "|", b.why, "|", os.getenv("OPENBLAS_CORETYPE") or "")']]
   local out = sh("OPENBLAS_CORETYPE=Prescott " .. ask)
   t.ok(out:match("^SSE|") and out:match("|Prescott$"), "a value the user has set is kept", out)
   out = sh("OPENBLAS_CORETYPE=Prescott QUENCH_BLAS=Prescott " .. ask)
   t.ok(out:match("^SSE|") and out:match("products checked|$"), "after our restart: checked, and the variable is gone again", out)
   local level, can = sh("unset OPENBLAS_CORETYPE; " .. ask):match("^([^|]+)|([^|]+)|")
-  t.ok(level == can or can == "SSE" or can == "AVX", "left alone, the kernels use what the processor has", tostring(level) .. " of " .. tostring(can))
+  t.ok(level == can or can == "SSE" or can == "AVX", "left alone, the kernels use what the processor has",
+    tostring(level) .. " of " .. tostring(can))
 end)
 
 tap.done()
