@@ -1,6 +1,7 @@
 std = "luajit"
 max_line_length = 140
 globals = {"q"}
+files["lua/quench/init.lua"] = {globals = {"__embedded"}}
 ignore = {"212/_.*"}
 files["tests/e2e/*.lua"] = {globals = {"recipe"}}
 files["recipes/*.lua"] = {globals = {"recipe"}}

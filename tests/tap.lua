@@ -40,7 +40,9 @@ function t.near(got, expected, tolerance, what)
       for i = 1, #e do walk(g[i], e[i], path .. "[" .. i .. "]") end
     else
       local d = type(g) == "number" and math.abs(g - e) / math.max(1, math.abs(e)) or math.huge
-      if not (d <= tolerance) and not (d <= worst) then worst, where = d, ("%s: got %s, expected %.17g"):format(path, tostring(g), e) end
+      if not (d <= tolerance) and not (d <= worst) then -- luacheck: ignore 581 (NaN must not pass)
+        worst, where = d, ("%s: got %s, expected %.17g"):format(path, tostring(g), e)
+      end
     end
   end
   walk(got, expected, "")

@@ -10,7 +10,8 @@ local records = {}                                -- in order of declaration
 local by_name = {}
 local by_value = setmetatable({}, {__mode = "k"}) -- functions and tables -> record
 
---- Declares a record: {name, value or nil, signature, one-line meaning, text=, options=, returns=, shapes=, errors=, source=, example=, see=}.
+--- Declares a record: {name, value or nil, signature, one-line meaning, text=, options=, returns=, shapes=,
+-- errors=, source=, example=, see=}.
 function help.add(record)
   local r = {name = record[1], value = record[2], signature = record[3], doc = record[4]}
   for key, v in pairs(record) do

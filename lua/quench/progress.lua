@@ -77,7 +77,8 @@ local function rate(bar, now)
     local from = points[i - 1]
     local to = points[i] or {time = now, step = bar.step, tokens = bar.values.tokens}
     if to.time > from.time then
-      spans[#spans + 1] = {seconds = to.time - from.time, steps = to.step - from.step, tokens = (to.tokens or 0) - (from.tokens or 0)}
+      local tokens = (to.tokens or 0) - (from.tokens or 0)
+      spans[#spans + 1] = {seconds = to.time - from.time, steps = to.step - from.step, tokens = tokens}
     end
   end
   table.sort(spans, function(a, b) return a.steps * b.seconds < b.steps * a.seconds end)
@@ -101,7 +102,8 @@ end
 local function own_text(bar, now)
   local parts = {}
   local function add(format, ...) parts[#parts + 1] = format:format(...) end
-  if bar.total then add("%d/%d %3.0f%%", bar.step, bar.total, bar.total > 0 and 100 * bar.step / bar.total or 100) else add("%d", bar.step) end
+  if bar.total then add("%d/%d %3.0f%%", bar.step, bar.total, bar.total > 0 and 100 * bar.step / bar.total or 100)
+  else add("%d", bar.step) end
   local eta = bar:eta()
   if eta then add("ETA %s", duration(eta)) end
   local v = bar.values
@@ -110,7 +112,9 @@ local function own_text(bar, now)
   if v.grad_norm then add("|g| %.3g", v.grad_norm) end
   local steps, tokens = rate(bar, now)
   if tokens > 0 then add("%s tok/s", short(tokens)) elseif steps > 0 and bar.unit ~= "" then add("%s %s/s", short(steps), bar.unit) end
-  for _, key in ipairs(bar.extra) do add("%s %s", key, type(v[key]) == "number" and ("%.4g"):format(v[key]) or tostring(v[key])) end
+  for _, key in ipairs(bar.extra) do
+    add("%s %s", key, type(v[key]) == "number" and ("%.4g"):format(v[key]) or tostring(v[key]))
+  end
   if v.loss then add("%sB", short(system.memory().live)) end
   return (bar.label ~= "" and bar.label .. " " or "") .. table.concat(parts, " | ")
 end
@@ -119,7 +123,8 @@ local function line(bar, now)
   local prefix = ""
   for _, outer in ipairs(stack) do
     if outer == bar then break end
-    prefix = prefix .. ("[%d%s%s] "):format(outer.step, outer.total and "/" .. outer.total or "", outer.label ~= "" and " " .. outer.label or "")
+    prefix = ("%s[%d%s%s] "):format(prefix, outer.step, outer.total and "/" .. outer.total or "",
+      outer.label ~= "" and " " .. outer.label or "")
   end
   return prefix .. own_text(bar, now)
 end

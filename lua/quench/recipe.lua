@@ -221,7 +221,8 @@ local function print_plan(r, p)
   if not plan then return end
   if plan.flops then
     local rate = require("quench.c.machine").probe_sgemm(1024, 2) * 1e9
-    io.write(("  cost   %.3g floating-point operations, about %.3g h here at %.0f GFLOP/s\n"):format(plan.flops, plan.flops / rate / 3600, rate / 1e9))
+    io.write(("  cost   %.3g floating-point operations, about %.3g h here at %.0f GFLOP/s\n"):format(plan.flops,
+      plan.flops / rate / 3600, rate / 1e9))
   end
   if plan.bytes then io.write(("  memory %.3g GiB\n"):format(plan.bytes / 2 ^ 30)) end
   if plan.note then io.write("  ", plan.note, "\n") end
@@ -349,7 +350,8 @@ help.add{"q.recipe.run", recipe.run, "q.recipe.run(recipe, arguments) -> record"
   returns = "what run.json holds (claims, figures, parameters), with the results in .runs and the folder",
   example = [[local record = q.recipe.run("decay", {"--scale=tiny", "--seeds=3"})]]}
 help.add{"q.recipe.load", recipe.load, "q.recipe.load(name) -> recipe", "A recipe by its name, or by the path of its file."}
-help.add{"q.recipe.from_text", recipe.from_text, "q.recipe.from_text(text, path) -> recipe", "The recipe that a text declares; path names it."}
+help.add{"q.recipe.from_text", recipe.from_text, "q.recipe.from_text(text, path) -> recipe",
+  "The recipe that a text declares; path names it."}
 help.add{"q.recipe.main", recipe.main, "q.recipe.main(arguments)", "The command quench run."}
 help.add{"q.recipe.list", recipe.list, "q.recipe.list()", "Prints the recipes inside the program."}
 help.add{"q.recipe.new", recipe.new, "q.recipe.new(name)", "Writes a commented recipe to start from."}

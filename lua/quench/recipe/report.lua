@@ -29,7 +29,8 @@ local function claim_lines(add, judged)
   add "| claim | verdict | measured | true where |"
   add "| --- | --- | --- | --- |"
   for _, j in ipairs(judged) do
-    add(("| %s: %s%s | **%s** | %s | %s |"):format(j.id, j.text, j.source and " (" .. j.source .. ")" or "", j.verdict, claims.measured(j), j.region))
+    local source = j.source and " (" .. j.source .. ")" or ""
+    add(("| %s: %s%s | **%s** | %s | %s |"):format(j.id, j.text, source, j.verdict, claims.measured(j), j.region))
   end
   add ""
 end
@@ -58,7 +59,8 @@ function report.text(run)
   add(("```\nquench run %s %s%s\n```\n"):format(run.recipe.path or run.recipe.name, report.arguments(run.recipe, run.params),
     run.seeds > 1 and " --seeds=" .. run.seeds or ""))
   local s = run.stamp
-  add(("Quench %s, OpenBLAS %s (%s kernels), %s, %d threads, %.0f s."):format(s.quench, s.openblas, s.blas_core, s.processor, s.threads, run.seconds))
+  add(("Quench %s, OpenBLAS %s (%s kernels), %s, %d threads, %.0f s."):format(s.quench, s.openblas, s.blas_core, s.processor,
+    s.threads, run.seconds))
   return table.concat(lines, "\n") .. "\n"
 end
 

@@ -36,7 +36,9 @@ function store.claim(folder, wait)
   system.make_directories(folder)
   local lock = system.lock(folder .. "/.lock")
   if lock then return lock end
-  if not wait then error(("another process is working in %s; wait for it to end, or choose another folder with --out"):format(folder), 0) end
+  if not wait then
+    error(("another process is working in %s; wait for it to end, or choose another folder with --out"):format(folder), 0)
+  end
   progress.message("waiting for another process to finish %s", folder)
   repeat
     system.sleep(0.2)
