@@ -124,6 +124,8 @@ typedef struct Kernels {
 
   /* --- product.c --- */
   void (*gemm)(const Gemm *g);
+  /* c (n, n) = alpha a a^T + beta c, a (n, k) dense, or a^T a with a (k, n) if transpose; both triangles filled */
+  void (*gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
 
   /* --- index.c: rows of width values; ids are i32, checked by the caller --- */
   void (*gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);

@@ -73,6 +73,9 @@ void K(conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, cons
 void K(conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy,
                         void *dx, void *dw);
 
+/* gram.c */
+void K(gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
+
 /* optim.c */
 void K(update)(UpdateRule rule, int64_t count, const Update *u);
 void K(gradient_squares)(int64_t count, const Update *u, double *partial);
