@@ -180,9 +180,9 @@ typedef struct Second {
 } Second;
 
 /* tdx of row i. With g = w dy, a = mean(g), c = mean(g z) and tg = tw dy + w tdy,
- *   tdx = r (tg - mean(tg) - tz c - z mean(tg z + g tz) - s (g - a - z c)).
- * Written with a NULL check a term would not vectorise, so absent operands point at zeros or ones
- * of the row's length where they exist and cost a multiplication otherwise. */
+ *   tdx = r (tg - mean(tg) - tz c - z mean(tg z + g tz) - r s (g - a - z c)).
+ * So that one loop serves all combinations, an absent operand is read from the row of x
+ * and multiplied by zero. */
 static void row_second(const Second *k, int64_t i, real tm, real s) {
   int64_t n = k->n;
   const real *x = k->x + i * n, *dy = k->dy + i * n, *tx = k->tx ? k->tx + i * n : x, *tdy = k->tdy ? k->tdy + i * n : dy;
@@ -204,7 +204,7 @@ static void row_second(const Second *k, int64_t i, real tm, real s) {
 #pragma omp simd
   for (int64_t j = 0; j < n; j++) {
     ROW_TERMS
-    tdx[j] = r * (tg - ta - tz * c - z * tc - s * (g - a - z * c));
+    tdx[j] = r * (tg - ta - tz * c - z * tc - r * s * (g - a - z * c));
   }
 #undef ROW_TERMS
 }

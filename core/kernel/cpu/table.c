@@ -10,4 +10,12 @@ const Kernels K(kernels) = {
   .logsumexp = K(logsumexp), .softmax = K(softmax), .softmax_backward = K(softmax_backward),
   .gemm = K(gemm),
   .gather_rows = K(gather_rows), .scatter_add_rows = K(scatter_add_rows), .pick = K(pick), .unpick = K(unpick),
+  .layer_norm = K(layer_norm), .layer_norm_backward = K(layer_norm_backward), .rms_norm = K(rms_norm), .rms_norm_backward = K(rms_norm_backward),
+  .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),
+  .cross_entropy = K(cross_entropy), .cross_entropy_backward = K(cross_entropy_backward),
+  .cross_entropy_backward_tangent = K(cross_entropy_backward_tangent),
+  .rotary = K(rotary),
+  .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
+  .attention_backward_tangent = K(attention_backward_tangent),
+  .conv1d = K(conv1d), .conv1d_backward = K(conv1d_backward),
 };
