@@ -42,6 +42,13 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/quench
 
+# ---- demo -----------------------------------------------------------------
+# The main recipe, at a size that two cores finish in minutes.
+DEMO ?= decay --scale=tiny
+demo: setup
+	@$(MAKE) --no-print-directory -j2 all
+	$(B)/quench run $(DEMO)
+
 # ---- tests ----------------------------------------------------------------
 CTEST_BIN := $(CTESTS:%.c=$(B)/%)
 LTESTS := $(wildcard tests/unit/*.lua tests/parity/*.lua tests/golden/*.lua tests/fuzz/*.lua tests/e2e/*.lua)
@@ -50,6 +57,26 @@ export QUENCH_BINARY := $(B)/quench
 test: setup-test
 	@$(MAKE) --no-print-directory -j2 check
 
+# luacheck, and the rules of the house that a machine can check
+lint: setup-test
+	luacheck --std luajit -q lua tests $(wildcard plots recipes)
+	tests/invariants.sh
+
 # Every test with one thread and with four; prove reads the TAP of both kinds.
 check: $(B)/quench $(CTEST_BIN)
 	@B=$(B) tests/run.sh $(CTEST_BIN) $(LTESTS)
+
+# The same under the address, leak and undefined-behaviour sanitizers, in a build folder of its own.
+asan: setup-test
+	@ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 THREADS=$${THREADS:-2} TEST_TIMEOUT=900 \
+	  $(MAKE) --no-print-directory -j2 B=build/asan SAN="-fsanitize=address,undefined -fno-omit-frame-pointer" check
+
+# The pages made from the help records; CI checks that they are current.
+docs: $(B)/quench
+	rm -rf docs/reference
+	$(B)/quench help --markdown=docs/reference
+
+# Speed: each file of tests/bench prints one JSON line a case, beside a probe of the machine.
+bench: $(B)/quench
+	@for f in $(wildcard tests/bench/*.lua); do $(B)/quench $$f || exit 1; done

@@ -15,6 +15,17 @@
 
 #include "base/status.h"
 
+/* Under the address sanitizer nothing is kept for reuse, and the slack behind a block is out of
+ * bounds, so that a block used after its end or its freeing is seen. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { POOLED = 0 };
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+enum { POOLED = 1 };
+#endif
+
 enum { ALIGN = 64, CLASSES = 4 * 48 };
 static const size_t huge_page = (size_t)2 << 20;
 static const size_t cache_floor = (size_t)64 << 20;
@@ -80,12 +91,13 @@ static void trim_to(size_t keep) {
   }
 }
 
-static Block *take(int class, size_t bytes) {
+/* *injected: this is the failure that mem_fail_at ordered, final. */
+static Block *take(int class, size_t bytes, bool *injected) {
   Block *b = NULL;
   pthread_mutex_lock(&lock);
   stats.requests++;
-  bool refuse = (fail_at && --fail_at == 0) || (limit && stats.live + bytes > limit);
-  if (!refuse) {
+  *injected = fail_at && --fail_at == 0;
+  if (!*injected && !(limit && stats.live + bytes > limit)) {
     size_t capacity = class_bytes(class);
     b = free_list[class];
     if (b) {
@@ -105,6 +117,7 @@ static Block *take(int class, size_t bytes) {
     b->class = class;
     b->used = bytes;
     b->magic = MAGIC_LIVE;
+    ASAN_POISON_MEMORY_REGION((char *)b + ALIGN + bytes, b->bytes - bytes);
     stats.blocks++;
     stats.live += bytes;
     if (stats.live > stats.peak) stats.peak = stats.live;
@@ -116,8 +129,9 @@ static Block *take(int class, size_t bytes) {
 
 void *mem_alloc(size_t bytes) {
   int class = bytes > SIZE_MAX / 2 ? -1 : class_of(bytes);
-  Block *b = class < 0 ? NULL : take(class, bytes);
-  if (!b && class >= 0 && reclaim && reclaim(reclaim_context)) b = take(class, bytes);
+  bool injected = false;
+  Block *b = class < 0 ? NULL : take(class, bytes, &injected);
+  if (!b && class >= 0 && !injected && reclaim && reclaim(reclaim_context)) b = take(class, bytes, &injected);
   if (!b) {
     fail(ERR_MEMORY, "out of memory: %.1f MB asked for, %.1f MB in use", (double)bytes / 1e6, (double)stats.live / 1e6);
     return NULL;
@@ -152,6 +166,7 @@ void mem_free(void *block) {
   if (!block) return;
   Block *b = header(block);
   if (b->magic != MAGIC_LIVE) __builtin_trap(); /* freed twice, or written before its start */
+  ASAN_UNPOISON_MEMORY_REGION((char *)b + ALIGN, b->bytes);
   pthread_mutex_lock(&lock);
   b->magic = MAGIC_FREE;
   stats.live -= b->used;
@@ -159,7 +174,7 @@ void mem_free(void *block) {
   b->next = free_list[b->class];
   free_list[b->class] = b;
   stats.cached += b->bytes;
-  size_t keep = most_live > cache_floor ? most_live : cache_floor;
+  size_t keep = !POOLED ? 0 : most_live > cache_floor ? most_live : cache_floor;
   if (stats.cached > keep) trim_to(keep - keep / 4);
   pthread_mutex_unlock(&lock);
 }

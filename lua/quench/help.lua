@@ -37,8 +37,8 @@ end
 --- All records, in order of declaration.
 function help.records() return records end
 
---- One line on an option: name, type, default, meaning and range.
-function help.option_line(entry)
+--- The default and the range of an option, as texts.
+function help.option_parts(entry)
   local notes = {}
   local function note(label, v)
     if v ~= nil then notes[#notes + 1] = label .. tostring(v) end
@@ -52,8 +52,13 @@ function help.option_line(entry)
   local default = entry.default
   if type(default) == "table" then default = #default > 0 and "{" .. table.concat(default, ", ") .. "}" or "{}" end
   if entry.required then default = "required" end
-  return ("  %-16s %-9s %-10s %s%s"):format(entry[1], entry[2], default == nil and "-" or tostring(default), entry.doc or "",
-    #notes > 0 and " [" .. table.concat(notes, ", ") .. "]" or "")
+  return default == nil and "-" or tostring(default), table.concat(notes, ", ")
+end
+
+--- One line on an option: name, type, default, meaning and range.
+function help.option_line(entry)
+  local default, notes = help.option_parts(entry)
+  return ("  %-16s %-9s %-10s %s%s"):format(entry[1], entry[2], default, entry.doc or "", notes ~= "" and " [" .. notes .. "]" or "")
 end
 
 --- The text of a record, as shown at the prompt.

@@ -15,6 +15,7 @@ for name, value in pairs(require "quench.c.tensor") do q[name] = value end
 for name, value in pairs(require "quench.tensors") do q[name] = value end
 
 return setmetatable(q, {
+  modules = modules, -- for help and completion
   __index = function(_, name)
     local path = modules[name]
     if not path then return nil end

@@ -1,3 +1,4 @@
+-- The progress line on a made-up terminal with a made-up clock.
 local tap = dofile "tests/tap.lua"
 local progress = require "quench.progress"
 

@@ -75,7 +75,7 @@ The key is a table of plain values that defines the work completely (model, data
 the result must be plain data too (it is kept as JSON). Files such as checkpoints go into the folder.]],
   example = [[
 local base, folder = ctx:once({model = p.width, steps = 1000, seed = ctx.seed}, function(folder)
-  local run = q.train{..., checkpoint = folder}
+  local run = q.train{model = model, data = data, steps = 1000, checkpoint = folder}
   return {loss = run.loss}
 end)]], see = {"q.recipe"}}
 help.add{"ctx:figure", Context.figure, "ctx:figure(name, plot) -> path",
