@@ -443,6 +443,21 @@ static int scope_end(lua_State *L) {
   return 0;
 }
 
+/* keep(t): the scope around it will not free t. */
+static int keep(lua_State *L) {
+  lua_settop(L, 1);
+  bind_tensor(L, 1);
+  lua_getfield(L, LUA_REGISTRYINDEX, "quench.scope");
+  if (lua_istable(L, 2))
+    for (int i = (int)lua_objlen(L, 2); i >= 1; i--) {
+      lua_rawgeti(L, 2, i);
+      if (lua_rawequal(L, -1, 1)) lua_pushboolean(L, 0), lua_rawseti(L, 2, i);
+      lua_pop(L, 1);
+    }
+  lua_settop(L, 1);
+  return 1;
+}
+
 static int threads(lua_State *L) { /* threads() reads, threads(n) sets */
   if (!lua_isnoneornil(L, 1)) threads_set((int)bind_integer(L, 1, "threads"));
   return lua_pushinteger(L, threads_get()), 1;
@@ -450,7 +465,7 @@ static int threads(lua_State *L) { /* threads() reads, threads(n) sets */
 
 static const luaL_Reg functions[] = {
   {"tensor", tensor}, {"zeros", zeros}, {"ones", ones}, {"full", full}, {"empty_like", empty_like}, {"arange", arange}, {"stream", stream},
-  {"scope_begin", scope_begin}, {"scope_end", scope_end}, {"threads", threads}, {NULL, NULL},
+  {"scope_begin", scope_begin}, {"scope_end", scope_end}, {"keep", keep}, {"threads", threads}, {NULL, NULL},
 };
 
 static const luaL_Reg methods[] = {

@@ -4,7 +4,14 @@
 local q = {}
 
 local modules = {
-  options = "quench.options", help = "quench.help", progress = "quench.progress", recipe = "quench.recipe",
+  -- one line each, in order of the alphabet
+  help = "quench.help",
+  models = "quench.models",
+  nn = "quench.nn",
+  options = "quench.options",
+  progress = "quench.progress",
+  recipe = "quench.recipe",
+  train = "quench.train",
 }
 
 q.system = require "quench.c.system"
