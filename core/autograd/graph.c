@@ -35,8 +35,7 @@ static Status accumulate(Tensor **sum, Tensor *g) {
 
 static Status ones_like(Tensor *t, Tensor **out) {
   TRY(tensor_like(t, out));
-  pool_keep(*out);
-  return tensor_fill(*out, 1);
+  return pool_keep(*out) ? tensor_fill(*out, 1) : error_code();
 }
 
 static Status check_gradient(const Node *n, int i, const Tensor *g) {
@@ -124,7 +123,7 @@ static Status reverse_sweep(Reverse *r) {
     Pool p = pool_open();
     Status s = interrupt_check();
     if (s == OK) s = collect_inner_targets(r, n, gout);
-    if (s == OK && r->useful[i]) s = run_vjp(r, n, gout);
+    if (s == OK && (r->useful[i] || n->freed)) s = run_vjp(r, n, gout);
     pool_close(p);
     for (int k = 0; k < MAX_OUTPUTS; k++) tensor_release(gout[k]), gout[k] = NULL;
     if (s != OK) return s;

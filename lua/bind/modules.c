@@ -6,7 +6,6 @@
 
 const BindModule bind_modules[] = {
   {"quench.c.tensor", bind_open_tensor},
-  {"quench.c.nn", bind_open_nn},
   {"quench.c.system", bind_open_system},
   {"quench.c.machine", bind_open_machine},
   {NULL, NULL},

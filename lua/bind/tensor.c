@@ -117,7 +117,7 @@ static int make(lua_State *L, double value) {
   int n = shape_args(L, 1, shape, &d);
   Tensor *t;
   bind_check(L, tensor_new(d, n, shape, &t));
-  pool_keep(t);
+  if (!pool_keep(t)) return bind_raise(L);
   bind_check(L, tensor_fill(t, value));
   return bind_push_tensor(L, t);
 }
@@ -148,7 +148,7 @@ static int arange(lua_State *L) {
   int64_t n = count > 0 ? (int64_t)count : 0;
   Tensor *t;
   bind_check(L, tensor_new(d == F64 ? F64 : d == I32 ? F64 : F32, 1, &n, &t));
-  pool_keep(t);
+  if (!pool_keep(t)) return bind_raise(L);
   kernels_for(t)->arange(tensor_data(t), n, start, step);
   return bind_push_tensor(L, op_cast(t, d));
 }
