@@ -54,7 +54,7 @@ end
 function checkpoint.list(folder)
   local list = {}
   if not folder or not q.system.exists(folder) then return list end
-  for _, name in ipairs(q.system.list_folder(folder)) do
+  for _, name in ipairs(q.system.list(folder)) do
     local step = name:match("^step%-(%d+)%.safetensors$")
     if step then list[#list + 1] = {step = tonumber(step), path = folder .. "/" .. name} end
   end
