@@ -231,6 +231,28 @@ Status optim_norm(Optimizer *o, double *norm) {
   return s;
 }
 
+void optim_zero_grad(Optimizer *o) {
+  for (int i = 0; i < o->parameters; i++) {
+    tensor_release(o->parameter[i].tensor->grad);
+    o->parameter[i].tensor->grad = NULL;
+  }
+}
+
+Status optim_gradient(const Optimizer *o, int index, Tensor **out) {
+  const Parameter *p = &o->parameter[index];
+  *out = NULL;
+  if (!p->gradient) return OK;
+  if (p->clip == 1) {
+    *out = tensor_retain(p->gradient);
+    return OK;
+  }
+  TRY(tensor_like(p->gradient, out));
+  Loop l;
+  loop_make(&l, 2, (Tensor *const[]){*out, p->gradient});
+  kernels_for(*out)->unary(U_MUL, &l, p->clip);
+  return OK;
+}
+
 /* --- the step --- */
 
 static double scale_of(const Parameter *p, const double *scale) { return scale ? scale[p->group] : 1; }
@@ -252,6 +274,7 @@ static void run_elementwise(Optimizer *o, int first, const double *scale) {
 Status optim_apply(Optimizer *o, const double *scale) {
   for (int i = 0; i < o->groups && scale; i++)
     if (!isfinite(scale[i]) || scale[i] < 0) return fail(ERR_ARGUMENT, "%s: the rate's scale must be a number from 0 up, got %g", o->info->name, scale[i]);
+  o->steps++;
   for (int i = 0; i < o->parameters; i++) {
     Parameter *p = &o->parameter[i];
     p->pending = p->gradient != NULL;

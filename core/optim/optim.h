@@ -118,6 +118,7 @@ typedef struct Optimizer {
   int parameters, room;
   double **group;      /* the settings structs */
   int groups;
+  double steps;        /* taken so far */
   bool evaluating;     /* between optim_swap(o, true) and optim_swap(o, false) */
   Update *update;      /* room for all parameters */
   double *partial;     /* partial sums of the norm */
@@ -125,6 +126,7 @@ typedef struct Optimizer {
 } Optimizer;
 
 extern const OptimInfo *const optim_table[]; /* ends with NULL */
+extern const OptimInfo optim_custom; /* no rule of its own: begin, the caller's update, end */
 const OptimInfo *optim_find(const char *name);
 int optim_settings_count(const OptimInfo *info); /* doubles in the settings struct */
 
@@ -141,23 +143,26 @@ Status optim_set(Optimizer *o, int group, const char *name, double value);
 Status optim_begin(Optimizer *o, double *norm);
 Status optim_apply(Optimizer *o, const double *scale /* one a group; NULL: 1 */);
 void optim_end(Optimizer *o); /* lets go of the gradients */
+/* The gradient taken by begin times its clip factor, one reference; NULL (and OK) if the parameter has none. */
+Status optim_gradient(const Optimizer *o, int index, Tensor **out);
 /* All of it. norm (may be NULL) gets the norm before clipping. */
 Status optim_step(Optimizer *o, const double *scale, double *norm);
 
 Status optim_norm(Optimizer *o, double *norm);      /* of the gradients that are there now */
 Status optim_swap(Optimizer *o, bool evaluate);     /* optimizers without two points do nothing */
 Status optim_observe(Optimizer *o);                 /* Sophia's Hessian sample from .grad; others: ERR_UNSUPPORTED */
+void optim_zero_grad(Optimizer *o);                 /* drops the gradients */
 int64_t optim_state_bytes(const Optimizer *o);
 
 /* --- state (state.c): everything a resumed run needs, by name. Numbers are f64 scalars, integers among them exact --- */
-typedef Status (*StateVisitor)(void *context, const char *name, Tensor *value);
-Status optim_state(const Optimizer *o, StateVisitor visit, void *context); /* live slots: copy to keep */
+int optim_entries(const Optimizer *o);
+/* Entry index of 0 .. entries - 1: its name, and its value with one reference (a slot itself, not a copy). */
+Status optim_entry(const Optimizer *o, int index, char *name, size_t room, Tensor **value);
 /* Sets the entry `name` from value (same shape, any real type). Unknown names are errors. A loader goes through
  * all entries with apply = false first, compares their number with optim_entries, and only then applies: a state
  * that does not fit changes nothing. optim_loaded ends it. */
 Status optim_load(Optimizer *o, const char *name, const Tensor *value, bool apply);
 Status optim_loaded(Optimizer *o);
-int optim_entries(const Optimizer *o);
 
 /* --- for rules --- */
 /* A zeroed state tensor under p; like: of p's shape and type. */

@@ -1,5 +1,5 @@
 /* state.c - what a resumed run needs, by name: "<parameter>.<slot>", "<parameter>.step"
- * and the rule's own numbers. Numbers travel as f64 scalars, which hold every integer
+ * the rule's own numbers, and "steps" for the whole. Numbers travel as f64 scalars, which hold every integer
  * a run can reach, so that a state is a plain table of tensors and goes into a file
  * like any other. A state that was saved and loaded continues bit for bit. */
 #include <stdio.h>
@@ -8,42 +8,35 @@
 #include "base/mem.h"
 #include "optim/optim.h"
 
-enum { NAME_ROOM = 512 };
-
 static int numbers_of(const Parameter *p) {
   int n = 0;
   while (n < MAX_NUMBERS && p->rule->numbers[n]) n++;
   return n;
 }
 
+static int entries_of(const Parameter *p) { return 1 + numbers_of(p) + p->slots; }
+
 int optim_entries(const Optimizer *o) {
-  int n = 0;
-  for (int i = 0; i < o->parameters; i++) n += 1 + numbers_of(&o->parameter[i]) + o->parameter[i].slots;
+  int n = 1;
+  for (int i = 0; i < o->parameters; i++) n += entries_of(&o->parameter[i]);
   return n;
 }
 
-static Status visit_number(const Parameter *p, const char *name, double value, StateVisitor visit, void *context) {
-  char full[NAME_ROOM];
-  snprintf(full, sizeof full, "%s.%s", p->name, name);
-  Tensor *t;
-  TRY(tensor_scalar(F64, value, &t));
-  Status s = visit(context, full, t);
-  tensor_release(t);
-  return s;
-}
-
-Status optim_state(const Optimizer *o, StateVisitor visit, void *context) {
-  char full[NAME_ROOM];
-  for (int i = 0; i < o->parameters; i++) {
-    const Parameter *p = &o->parameter[i];
-    TRY(visit_number(p, "step", p->step, visit, context));
-    for (int k = 0; k < numbers_of(p); k++) TRY(visit_number(p, p->rule->numbers[k], p->number[k], visit, context));
-    for (int k = 0; k < p->slots; k++) {
-      snprintf(full, sizeof full, "%s.%s", p->name, p->slot[k].name);
-      TRY(visit(context, full, p->slot[k].tensor));
-    }
+/* Entry 0 is the count of steps; then come, for each parameter, its step, numbers and slots. */
+Status optim_entry(const Optimizer *o, int index, char *name, size_t room, Tensor **value) {
+  snprintf(name, room, "steps");
+  if (index-- == 0) return tensor_scalar(F64, o->steps, value);
+  const Parameter *p = o->parameter;
+  while (index >= entries_of(p)) index -= entries_of(p++);
+  int numbers = 1 + numbers_of(p);
+  if (index >= numbers) {
+    const Slot *s = &p->slot[index - numbers];
+    snprintf(name, room, "%s.%s", p->name, s->name);
+    *value = tensor_retain(s->tensor);
+    return OK;
   }
-  return OK;
+  snprintf(name, room, "%s.%s", p->name, index == 0 ? "step" : p->rule->numbers[index - 1]);
+  return tensor_scalar(F64, index == 0 ? p->step : p->number[index - 1], value);
 }
 
 int64_t optim_state_bytes(const Optimizer *o) {
@@ -78,6 +71,7 @@ static Status load_number(const char *name, const Tensor *value, bool apply, dou
 }
 
 Status optim_load(Optimizer *o, const char *name, const Tensor *value, bool apply) {
+  if (strcmp(name, "steps") == 0) return load_number(name, value, apply, &o->steps);
   const char *rest = NULL;
   Parameter *p = owner(o, name, &rest);
   if (!p) return fail(ERR_ARGUMENT, "%s: the state's entry '%s' belongs to no parameter here", o->info->name, name);

@@ -8,5 +8,6 @@ const BindModule bind_modules[] = {
   {"quench.c.tensor", bind_open_tensor},
   {"quench.c.system", bind_open_system},
   {"quench.c.machine", bind_open_machine},
+  {"quench.c.optim", bind_open_optim},
   {NULL, NULL},
 };

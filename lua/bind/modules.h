@@ -8,5 +8,6 @@ int bind_open_tensor(lua_State *L);
 int bind_open_nn(lua_State *L);
 int bind_open_system(lua_State *L);
 int bind_open_machine(lua_State *L);
+int bind_open_optim(lua_State *L);
 
 #endif

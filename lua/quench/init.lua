@@ -8,9 +8,11 @@ local modules = {
   help = "quench.help",
   models = "quench.models",
   nn = "quench.nn",
+  optim = "quench.optim",
   options = "quench.options",
   progress = "quench.progress",
   recipe = "quench.recipe",
+  schedule = "quench.schedule",
   train = "quench.train",
 }
 

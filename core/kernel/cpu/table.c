@@ -8,7 +8,7 @@ const Kernels K(kernels) = {
   .uniform = K(uniform), .normal = K(normal), .arange = K(arange),
   .reduce = K(reduce), .cumsum = K(cumsum), .dot = K(dot), .all_finite = K(all_finite),
   .logsumexp = K(logsumexp), .softmax = K(softmax), .softmax_backward = K(softmax_backward),
-  .gemm = K(gemm),
+  .gemm = K(gemm), .gram = K(gram),
   .gather_rows = K(gather_rows), .scatter_add_rows = K(scatter_add_rows), .pick = K(pick), .unpick = K(unpick),
   .layer_norm = K(layer_norm), .layer_norm_backward = K(layer_norm_backward), .rms_norm = K(rms_norm), .rms_norm_backward = K(rms_norm_backward),
   .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),
@@ -18,4 +18,5 @@ const Kernels K(kernels) = {
   .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
   .attention_backward_tangent = K(attention_backward_tangent),
   .conv1d = K(conv1d), .conv1d_backward = K(conv1d_backward),
+  .update = K(update), .gradient_squares = K(gradient_squares),
 };
