@@ -5,6 +5,7 @@
 #include <lua.h>
 
 int bind_open_tensor(lua_State *L);
+int bind_open_function(lua_State *L);
 int bind_open_nn(lua_State *L);
 int bind_open_system(lua_State *L);
 int bind_open_machine(lua_State *L);

@@ -111,4 +111,27 @@ function M.map(t, u, f)
   return y
 end
 
+--- q.function{name=, forward=, vjp=, jvp=}: an op written in Lua, as a function of tensors.
+--   forward(ctx, a, b, ...) -> y         runs unrecorded; may keep things in ctx
+--   vjp(ctx, g) -> ga, gb, ...           gradients of the inputs (nil or false: none); ctx.inputs, ctx.output
+--   jvp(ctx, ta, tb, ...) -> ty          tangent of y; a zero tangent comes as false
+-- vjp and jvp are made of ops, so their results can be differentiated again.
+function M.custom(definition)
+  local spec = options.spec("q.function", {
+    {"name", "string", default = "function", doc = "for error messages"},
+    {"forward", "function", required = true, doc = "(ctx, tensors...) -> tensor"},
+    {"vjp", "function", doc = "(ctx, gradient) -> gradients of the inputs"},
+    {"jvp", "function", doc = "(ctx, tangents...) -> tangent"},
+  })
+  local d = spec(definition)
+  return function(...)
+    local ctx = {}
+    local y = c.no_grad(d.forward, ctx, ...)
+    if options.complaint({"the result of forward", "tensor"}, y) then
+      options.fail("q.function '%s': forward must return a tensor, it returned %s", d.name, type(y))
+    end
+    return require("quench.c.function").apply(d, ctx, y, ...)
+  end
+end
+
 return M

@@ -73,13 +73,14 @@ static double run_of(Reduce op, int64_t n, const real *x) {
 
 /* A long run, cut into at most PARTS pieces that threads share; pieces are joined in order. */
 static double long_run(Reduce op, int64_t n, const real *x) {
+  if (n == 0) return run_of(op, 0, x);
   int64_t piece = (n + PARTS - 1) / PARTS;
   piece = (piece + 4 * BLOCK - 1) / (4 * BLOCK) * (4 * BLOCK);
   int64_t pieces = (n + piece - 1) / piece;
   double part[PARTS];
 #pragma omp parallel for schedule(static) if (n > SERIAL)
   for (int64_t i = 0; i < pieces; i++) part[i] = run_of(op, n - i * piece < piece ? n - i * piece : piece, x + i * piece);
-  double r = pieces ? part[0] : run_of(op, 0, x);
+  double r = part[0];
   for (int64_t i = 1; i < pieces; i++) r = join(op, r, part[i]);
   return r;
 }
