@@ -74,8 +74,7 @@ static Status check(const Tensor *w, const Tensor *h, const Tensor *drift, const
     if (t->dtype != w->dtype || !tensor_contiguous(t))
       return fail(ERR_DTYPE, "quant.gptq: %s must be dense and of the weight's type %s, got %s", i ? "drift" : "Hessian",
                   dtype_name(w->dtype), dtype_name(t->dtype));
-    int64_t bad = kernel_count_nonfinite(t);
-    if (bad) return fail(ERR_NUMERIC, "quant.gptq: %s holds %lld values that are NaN or infinite", i ? "drift" : "Hessian", (long long)bad);
+    TRY(finite_check("quant.gptq", i ? "drift" : "Hessian", t));
   }
   if (!(o->damp >= 0 && o->damp < 1)) return fail(ERR_ARGUMENT, "quant.gptq: damp must be at least 0 and below 1, got %g", o->damp);
   if (o->block < 1 || o->block > GPTQ_BLOCK) return fail(ERR_ARGUMENT, "quant.gptq: block must be 1 to %d, got %d", GPTQ_BLOCK, o->block);

@@ -1,6 +1,7 @@
 /* hessian.c - second moments of a layer's inputs: H = (2 / tokens) sum x x^T, the Hessian of
  * the layer's squared output error in each row of its weight. */
 #include "kernel/kernel.h"
+#include "quant/parts.h"
 #include "quant/quant.h"
 
 static Status square_check(const char *op, const Tensor *h, const Tensor *x) {
@@ -14,11 +15,9 @@ static Status square_check(const char *op, const Tensor *h, const Tensor *x) {
 /* x as a dense matrix of h's type; one reference. */
 static Status inputs_as(const char *op, const Tensor *x, DType d, Tensor **out) {
   TRY(x->dtype == d ? tensor_contiguous_copy(x, out) : tensor_cast(x, d, out));
-  int64_t bad = kernel_count_nonfinite(*out);
-  if (bad == 0) return OK;
-  tensor_release(*out);
-  *out = NULL;
-  return fail(ERR_NUMERIC, "%s: inputs %s hold %lld values that are NaN or infinite", op, shape_text(x), (long long)bad);
+  Status s = finite_check(op, "the input", *out);
+  if (s) tensor_release(*out), *out = NULL;
+  return s;
 }
 
 Status hessian_add(Tensor *h, const Tensor *x) {

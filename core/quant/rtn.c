@@ -9,12 +9,17 @@ void quantized_release(Quantized *q) {
   *q = (Quantized){0};
 }
 
+Status finite_check(const char *op, const char *what, const Tensor *t) {
+  if (dtype_is_real(t->dtype) && tensor_contiguous(t) && kernels_for(t)->all_finite(tensor_numel(t), tensor_data(t))) return OK;
+  int64_t bad = kernel_count_nonfinite(t);
+  if (bad == 0) return OK;
+  return fail(ERR_NUMERIC, "%s: %s %s holds %lld values that are NaN or infinite", op, what, shape_text(t), (long long)bad);
+}
+
 Status weight_check(const char *op, const Tensor *w) {
   if (!dtype_is_real(w->dtype)) return fail(ERR_DTYPE, "%s: weight must be f32 or f64, got %s", op, dtype_name(w->dtype));
   if (w->ndim < 1) return fail(ERR_SHAPE, "%s: weight must have at least one axis", op);
-  int64_t bad = kernel_count_nonfinite(w);
-  if (bad) return fail(ERR_NUMERIC, "%s: weight %s holds %lld values that are NaN or infinite", op, shape_text(w), (long long)bad);
-  return OK;
+  return finite_check(op, "weight", w);
 }
 
 double scale_unit(const Format *f, const QuantKernels *k, int64_t n, const void *w) {
