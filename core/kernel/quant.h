@@ -33,6 +33,8 @@ typedef struct Grid {
   double reach;               /* the largest level: what a group's largest magnitude is mapped to */
   int count;                  /* LEVELS */
   double level[MAX_LEVELS];
+  bool own_steps;             /* LEVELS: step[i] is the largest value that goes to level i; else half way to the next level */
+  double step[MAX_LEVELS];
 } Grid;
 
 /* How the scale follows from a group's values; m = max |w|. */

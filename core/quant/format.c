@@ -169,6 +169,18 @@ Status format_levels(const char *name, int count, const double *levels, Format *
   return OK;
 }
 
+Status format_staircase(const char *name, int count, const double *levels, const double *steps, double reach, Format *out) {
+  TRY(format_levels(name, count, levels, out));
+  if (!(reach > 0 && isfinite(reach))) return fail(ERR_ARGUMENT, "quant.rule: reach must be above 0, got %g", reach);
+  out->grid.own_steps = true;
+  out->grid.reach = reach;
+  for (int i = 0; i + 1 < count; i++) {
+    if (!isfinite(steps[i]) || (i && !(steps[i] > steps[i - 1]))) return fail(ERR_ARGUMENT, "quant.rule: steps must be finite and ascend (step %d is %g)", i + 1, steps[i]);
+    out->grid.step[i] = steps[i];
+  }
+  return OK;
+}
+
 Status format_gaussian(int bits, Format *out) {
   /* argmin_c E (x - Q_c(x))^2, x normal, Q_c the 2^bits half-integer levels up to c (QuEST's table) */
   static const double clip[] = {0.79788, 1.49353, 2.05107, 2.51393, 2.91609, 3.27660, 3.60105, 3.88494};

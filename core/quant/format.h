@@ -24,6 +24,9 @@ Status format_int(int bits, const char *convention, Format *out);
 /* A grid of 2 to 256 ascending levels; a group's largest magnitude goes to the largest magnitude among them. */
 Status format_levels(const char *name, int count, const double *levels, Format *out);
 
+/* A staircase: values up to step[i] go to level[i], those above the last step to the last level; count - 1 steps. */
+Status format_staircase(const char *name, int count, const double *levels, const double *steps, double reach, Format *out);
+
 /* QuEST's Gaussian grid: half-integer levels, clipped at the multiple of the root mean square that is best for a normal distribution. */
 Status format_gaussian(int bits, Format *out);
 

@@ -8,6 +8,7 @@ int bind_open_tensor(lua_State *L);
 int bind_open_function(lua_State *L);
 int bind_open_nn(lua_State *L);
 int bind_open_system(lua_State *L);
+int bind_open_quant(lua_State *L);
 int bind_open_machine(lua_State *L);
 int bind_open_optim(lua_State *L);
 

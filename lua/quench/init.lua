@@ -11,6 +11,7 @@ local modules = {
   optim = "quench.optim",
   options = "quench.options",
   progress = "quench.progress",
+  quant = "quench.quant",
   recipe = "quench.recipe",
   schedule = "quench.schedule",
   train = "quench.train",

@@ -5,7 +5,7 @@
  *
  *   INTEGER  clamp(round(v) + zero) - zero     round half to even
  *   FLOAT    round half to even at the step of v's binade, saturating at the largest number
- *   LEVELS   the nearest level; a tie goes to the lower one
+ *   LEVELS   the nearest level, a tie to the lower one; or by the grid's own steps
  *
  * The functions take arrays and are inlined with a constant kind, so that the
  * compiler makes vector code of each. */
@@ -26,7 +26,7 @@ typedef struct Rounder {
   bool whole_zero;
   real smallest, fraction_scale, reach; /* FLOAT: smallest normal number; 2^-fraction */
   int count;
-  real level[MAX_LEVELS], midpoint[MAX_LEVELS];
+  real level[MAX_LEVELS], step[MAX_LEVELS]; /* step[i]: the largest value that goes to level i */
 } Rounder;
 
 static inline real real_round(real x) { return REAL(rintf, rint)(x); } /* half to even in the default mode */
@@ -41,6 +41,12 @@ static inline real binade(real x) {
   return x;
 }
 
+/* The largest number of our type that is not above x. */
+static inline real real_below(double x) {
+  real y = (real)x;
+  return (double)y > x ? REAL(nextafterf, nextafter)(y, -REAL_MAX) : y;
+}
+
 static inline void rounder_make(Rounder *r, const Grid *g) {
   memset(r, 0, sizeof *r);
   r->kind = g->kind;
@@ -51,7 +57,7 @@ static inline void rounder_make(Rounder *r, const Grid *g) {
   r->reach = (real)g->reach;
   r->count = g->count;
   for (int i = 0; i < g->count; i++) r->level[i] = (real)g->level[i];
-  for (int i = 0; i + 1 < g->count; i++) r->midpoint[i] = (real)(0.5 * (g->level[i] + g->level[i + 1]));
+  for (int i = 0; i + 1 < g->count; i++) r->step[i] = real_below(g->own_steps ? g->step[i] : 0.5 * (g->level[i] + g->level[i + 1]));
 }
 
 static inline real clamp(real x, real low, real high) { return x < low ? low : x > high ? high : x; }
@@ -68,17 +74,17 @@ static inline real round_float(const Rounder *r, real v) {
   return clamp(real_round(v / step) * step, -r->reach, r->reach);
 }
 
-/* Index of the nearest level: the number of midpoints below v. */
+/* Index of v's level: the number of steps below v. */
 static inline int nearest_level(const Rounder *r, real v) {
   if (r->count <= 16) {
     int index = 0;
-    for (int k = 0; k < r->count - 1; k++) index += v > r->midpoint[k];
+    for (int k = 0; k < r->count - 1; k++) index += v > r->step[k];
     return index;
   }
   int low = 0, high = r->count - 1;
   while (low < high) {
     int middle = (low + high) / 2;
-    if (v > r->midpoint[middle]) low = middle + 1;
+    if (v > r->step[middle]) low = middle + 1;
     else high = middle;
   }
   return low;
