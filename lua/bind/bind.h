@@ -10,6 +10,7 @@
 #include <lualib.h>
 
 #include "autograd/op.h"
+#include "base/buffer.h"
 #include "base/status.h"
 #include "tensor/tensor.h"
 
@@ -39,6 +40,10 @@ const char *bind_field_string(lua_State *L, int arg, const char *key, const char
 
 int64_t bind_integer(lua_State *L, int arg, const char *what); /* a whole number, or an argument error */
 int bind_axis(lua_State *L, int arg, const Tensor *t);          /* 1-based (negative from the end) to 0-based */
+
+/* --- bytes on their way to Lua (bind/text.c) --- */
+Buffer *bind_new_buffer(lua_State *L);           /* an empty buffer that Lua frees, left on the stack */
+int bind_push_buffer(lua_State *L, Buffer *b);   /* its content as a string; the buffer is emptied */
 
 /* --- modules: name, opener; listed in bind/modules.c --- */
 typedef struct BindModule {

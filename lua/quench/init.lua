@@ -6,6 +6,7 @@ local q = {}
 local modules = {
   -- one line each, in order of the alphabet
   help = "quench.help",
+  json = "quench.json",
   models = "quench.models",
   nn = "quench.nn",
   optim = "quench.optim",
