@@ -19,12 +19,12 @@ tap.test("numbers come back exactly", function(t)
   local stream, ffi, wrong, longest = q.stream(1, "json"), require "ffi", 0, 0
   local bits = ffi.new "union { double d; uint32_t w[2]; }"
   for _ = 1, 20000 do
-    bits.w[0], bits.w[1] = stream:below(2 ^ 32), stream:below(2 ^ 32)
-    local x = bits.d
-    if x == x and math.abs(x) < math.huge then
-      local s = json.encode(x)
+    local high = stream:below(2 ^ 32)
+    if math.floor(high / 2 ^ 20) % 2048 < 2047 then -- finite; LuaJIT must not be shown NaNs with odd payloads
+      bits.w[0], bits.w[1] = stream:below(2 ^ 32), high
+      local s = json.encode(bits.d)
       longest = math.max(longest, #s)
-      if json.decode(s) ~= x then wrong = wrong + 1 end
+      if json.decode(s) ~= bits.d then wrong = wrong + 1 end
     end
   end
   t.equal(wrong, 0, "random doubles")
