@@ -7,6 +7,7 @@
 const BindModule bind_modules[] = {
   {"quench.c.tensor", bind_open_tensor},
   {"quench.c.function", bind_open_function},
+  {"quench.c.nn", bind_open_nn},
   {"quench.c.system", bind_open_system},
   {"quench.c.quant", bind_open_quant},
   {"quench.c.machine", bind_open_machine},

@@ -6,6 +6,7 @@
 
 local q = require "quench"
 local c = require "quench.c.nn"
+local help = require "quench.help"
 
 local nn = {}
 for name, fn in pairs(c) do nn[name] = fn end
@@ -41,5 +42,34 @@ function nn.rotary_table(time, rotated, theta, dtype, frequencies)
   local angles = q.arange(time, "f64"):view(time, 1) * q.tensor(f, "f64"):view(1, half)
   return angles:cos():to(dtype), angles:sin():to(dtype)
 end
+
+help.add{"q.nn.layer_norm", nn.layer_norm, "q.nn.layer_norm(x, weight or nil, bias or nil, eps = 1e-5) -> tensor",
+  "(x - mean) / sqrt(variance + eps) weight + bias over the last axis.", shapes = "x (..., n), weight and bias (n)",
+  source = "Ba, Kiros and Hinton, 2016", example = "q.nn.layer_norm(q.randn(2, 8), q.zeros(8):fill_(1))", see = {"q.nn.rms_norm"}}
+help.add{"q.nn.rms_norm", nn.rms_norm, "q.nn.rms_norm(x, weight or nil, eps = 1e-5) -> tensor",
+  "x / sqrt(mean of x^2 + eps) weight over the last axis.", shapes = "x (..., n), weight (n)", source = "Zhang and Sennrich, 2019",
+  example = "q.nn.rms_norm(q.randn(2, 8))", see = {"q.nn.layer_norm"}}
+help.add{"q.nn.cross_entropy", nn.cross_entropy, "q.nn.cross_entropy(logits, targets) -> scalar tensor",
+  "Mean over the counted rows of log-sum-exp minus the target's logit, in nats.",
+  shapes = "logits (..., V), targets (...) i32; a negative target leaves its row out", errors = "a target of V or more, targets that are not i32",
+  example = 'q.nn.cross_entropy(q.randn(3, 10), q.tensor({1, 0, -1}, "i32"))'}
+help.add{"q.nn.rotary", nn.rotary, "q.nn.rotary(x, cosines, sines, rotated = width, interleaved = false) -> tensor",
+  "Turns pairs of values of each head by the angles of its position: i with i + rotated/2, or 2i with 2i + 1 (interleaved).",
+  shapes = "x (batch, time, heads, width), cosines and sines (time or more, rotated/2)", source = "Su et al., 2021 (RoFormer), eq. 34",
+  example = "q.nn.rotary(q.randn(1, 4, 2, 8), q.nn.rotary_table(4, 8, 10000, \"f32\"))", see = {"q.nn.rotary_table"}}
+help.add{"q.nn.rotary_table", nn.rotary_table, "q.nn.rotary_table(time, rotated, theta, dtype[, frequencies]) -> cosines, sines",
+  "Cosines and sines of the angles position * theta^(-2j/rotated), or of given frequencies (radians a position).",
+  shapes = "both (time, rotated/2)", example = "local cos, sin = q.nn.rotary_table(128, 16, 10000, \"f32\")", see = {"q.nn.rotary"}}
+help.add{"q.nn.attention", nn.attention, "q.nn.attention(q, k, v, scale, window = 0) -> tensor",
+  "Causal attention: softmax(scale q k^T) v over the keys at or before each query, the last `window` of them if given.",
+  shapes = "q (batch, time, heads, width); k, v with as many heads or a divisor of them (grouped queries)",
+  source = "Vaswani et al., 2017; computed by blocks as in Dao et al., 2022",
+  example = "local x = q.randn(1, 16, 2, 8)\nq.nn.attention(x, x, x, 8 ^ -0.5)"}
+help.add{"q.nn.dropout", nn.dropout, "q.nn.dropout(x, p, stream) -> tensor",
+  "Zeros with probability p, else x / (1 - p). The stream advances; the mask is made again for gradients, not stored.",
+  source = "Srivastava et al., 2014", example = 'q.nn.dropout(q.randn(4), 0.1, q.stream(1, "dropout"))'}
+help.add{"q.nn.conv1d", nn.conv1d, "q.nn.conv1d(x, weight, bias or nil) -> tensor",
+  "Causal convolution of each channel over time: y[t] = sum_j weight[j] x[t - taps + 1 + j].",
+  shapes = "x (batch, time, channels), weight (channels, taps), bias (channels)", example = "q.nn.conv1d(q.randn(1, 8, 4), q.randn(4, 3))"}
 
 return nn

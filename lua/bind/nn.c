@@ -1,0 +1,45 @@
+/* nn.c - the ops of networks in Lua: q.nn. */
+#include "bind/bind.h"
+#include "bind/modules.h"
+
+static int layer_norm(lua_State *L) { /* nn.layer_norm(x, weight, bias, eps = 1e-5) */
+  return bind_push_tensor(L, op_layer_norm(bind_tensor(L, 1), bind_opt_tensor(L, 2), bind_opt_tensor(L, 3), luaL_optnumber(L, 4, 1e-5)));
+}
+
+static int rms_norm(lua_State *L) { /* nn.rms_norm(x, weight, eps = 1e-5) */
+  return bind_push_tensor(L, op_rms_norm(bind_tensor(L, 1), bind_opt_tensor(L, 2), luaL_optnumber(L, 3, 1e-5)));
+}
+
+static int cross_entropy(lua_State *L) { /* nn.cross_entropy(logits, targets) */
+  return bind_push_tensor(L, op_cross_entropy(bind_tensor(L, 1), bind_tensor(L, 2)));
+}
+
+static int rotary(lua_State *L) { /* nn.rotary(x, cosines, sines, rotated = width, interleaved = false) */
+  Tensor *x = bind_tensor(L, 1);
+  int64_t rotated = lua_isnoneornil(L, 4) ? x->shape[x->ndim > 0 ? x->ndim - 1 : 0] : bind_integer(L, 4, "rotated");
+  return bind_push_tensor(L, op_rotary(x, bind_tensor(L, 2), bind_tensor(L, 3), rotated, lua_toboolean(L, 5)));
+}
+
+static int attention(lua_State *L) { /* nn.attention(q, k, v, scale, window = 0) */
+  int64_t window = lua_isnoneornil(L, 5) ? 0 : bind_integer(L, 5, "window");
+  return bind_push_tensor(L, op_attention(bind_tensor(L, 1), bind_tensor(L, 2), bind_tensor(L, 3), luaL_checknumber(L, 4), window));
+}
+
+static int dropout(lua_State *L) { /* nn.dropout(x, p, stream) */
+  return bind_push_tensor(L, op_dropout(bind_tensor(L, 1), luaL_checknumber(L, 2), bind_stream(L, 3)));
+}
+
+static int conv1d(lua_State *L) { /* nn.conv1d(x, weight, bias) */
+  return bind_push_tensor(L, op_conv1d(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3)));
+}
+
+static const luaL_Reg functions[] = {
+  {"layer_norm", layer_norm}, {"rms_norm", rms_norm}, {"cross_entropy", cross_entropy}, {"rotary", rotary}, {"attention", attention},
+  {"dropout", dropout}, {"conv1d", conv1d}, {NULL, NULL},
+};
+
+int bind_open_nn(lua_State *L) {
+  lua_newtable(L);
+  luaL_register(L, NULL, functions);
+  return 1;
+}

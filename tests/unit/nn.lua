@@ -1,0 +1,45 @@
+-- The binding of q.nn: defaults, optional arguments and errors (the ops themselves: op_nn.c).
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+local nn = q.nn
+
+tap.test("norms", function(t)
+  local x = q.tensor{{1, 2, 3, 4}, {2, 2, 4, 4}}
+  t.near(nn.layer_norm(x, nil, nil, 0):totable()[2], {-1, -1, 1, 1}, 1e-6, "layer_norm without weight and bias")
+  t.near(nn.layer_norm(x, q.tensor{2, 2, 2, 2}, q.tensor{1, 1, 1, 1}, 0):totable()[2], {-1, -1, 3, 3}, 1e-6, "with both")
+  t.near(nn.rms_norm(q.tensor{{3, 4, 3, 4}}, nil, 0):totable()[1][2], 4 / math.sqrt(12.5), 1e-6, "rms_norm")
+  t.near(nn.rms_norm(q.tensor{{0, 0}}):totable()[1][1], 0, 0, "eps keeps zeros zero")
+  t.fails(function() nn.layer_norm(x, q.zeros(3)) end, "weight (3) does not fit", "a clear error")
+end)
+
+tap.test("cross_entropy", function(t)
+  local logits = q.zeros(2, 8)
+  t.near(nn.cross_entropy(logits, q.tensor({3, -1}, "i32")):item(), math.log(8), 1e-6, "uniform logits: log V")
+  t.equal(nn.cross_entropy(logits, q.tensor({-1, -1}, "i32")):item(), 0, "no targets")
+  t.fails(function() nn.cross_entropy(logits, q.tensor({3, 8}, "i32")) end, "outside", "a target beyond the classes")
+end)
+
+tap.test("attention and rotary", function(t)
+  local x = q.zeros(1, 3, 1, 2)
+  local v = q.tensor{1, 0, 3, 0, 8, 0}:view(1, 3, 1, 2)
+  t.near(nn.attention(x, x, v, 1):view(6):totable(), {1, 0, 2, 0, 4, 0}, 1e-6, "equal scores: the mean of what came before")
+  t.near(nn.attention(x, x, v, 1, 2):view(6):totable(), {1, 0, 2, 0, 5.5, 0}, 1e-6, "window of two")
+  local cos, sin = nn.rotary_table(3, 2, 10000, "f32")
+  local turned = nn.rotary(v, cos, sin):view(3, 2):totable()
+  t.near(turned, {{1, 0}, {3 * math.cos(1), 3 * math.sin(1)}, {8 * math.cos(2), 8 * math.sin(2)}}, 1e-6, "rotary turns by the position")
+  local y = q.randn(1, 3, 2, 4)
+  t.near(nn.rotary(y, cos, sin, 2):narrow(4, 3, 2):contiguous():view(-1):totable(), y:narrow(4, 3, 2):contiguous():view(-1):totable(), 0,
+    "the rest passes")
+end)
+
+tap.test("dropout and conv1d", function(t)
+  local stream = q.stream(1, "dropout")
+  local y = nn.dropout(q.zeros(1000):fill_(1), 0.5, stream)
+  t.near(y:max():item(), 2, 0, "kept values are scaled")
+  t.ok(math.abs(y:mean():item() - 1) < 0.2, "the mean stays")
+  t.equal(stream:counter(), 250, "the stream advances")
+  local x = q.tensor{1, 2, 3}:view(1, 3, 1)
+  t.near(nn.conv1d(x, q.tensor{{10, 1}}, q.tensor{0.5}):view(3):totable(), {1.5, 12.5, 23.5}, 1e-6, "conv1d looks back")
+end)
+
+tap.done()
