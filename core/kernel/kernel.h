@@ -168,6 +168,9 @@ typedef struct Kernels {
                                      Heads tq, Heads tk, Heads tv, Heads to, const void *tlse, Heads t_do,
                                      Heads tdq, Heads tdk, Heads tdv);
 
+  /* --- dropout.c: zero with probability p, else x / (1 - p); takes (n + 3) / 4 blocks of the stream from its counter on --- */
+  void (*dropout)(int64_t n, const void *x, const Random *r, double p, void *y);
+
   /* --- conv.c: depthwise causal convolution, x (batch, time, channels), w (channels, taps) --- */
   void (*conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
   void (*conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy, void *dx, void *dw);

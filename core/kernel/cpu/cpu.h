@@ -68,6 +68,9 @@ void K(attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o
 void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,
                                    Heads tv, Heads to, const void *tlse, Heads t_do, Heads tdq, Heads tdk, Heads tdv);
 
+/* dropout.c */
+void K(dropout)(int64_t n, const void *x, const Random *r, double p, void *y);
+
 /* conv.c */
 void K(conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
 void K(conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy,
