@@ -51,7 +51,8 @@ help.add{"q.nn.rms_norm", nn.rms_norm, "q.nn.rms_norm(x, weight or nil, eps = 1e
   example = "q.nn.rms_norm(q.randn(2, 8))", see = {"q.nn.layer_norm"}}
 help.add{"q.nn.cross_entropy", nn.cross_entropy, "q.nn.cross_entropy(logits, targets) -> scalar tensor",
   "Mean over the counted rows of log-sum-exp minus the target's logit, in nats.",
-  shapes = "logits (..., V), targets (...) i32; a negative target leaves its row out", errors = "a target of V or more, targets that are not i32",
+  shapes = "logits (..., V), targets (...) i32; a negative target leaves its row out",
+  errors = "a target of V or more, targets that are not i32",
   example = 'q.nn.cross_entropy(q.randn(3, 10), q.tensor({1, 0, -1}, "i32"))'}
 help.add{"q.nn.rotary", nn.rotary, "q.nn.rotary(x, cosines, sines, rotated = width, interleaved = false) -> tensor",
   "Turns pairs of values of each head by the angles of its position: i with i + rotated/2, or 2i with 2i + 1 (interleaved).",
