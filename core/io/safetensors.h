@@ -63,4 +63,9 @@ typedef struct SafeItem {
  * tensor is aligned; header padded to 8 bytes. Atomic. Same content, same bytes. */
 Status safetensors_write(const char *path, int count, const SafeItem *items, int pairs, const SafePair *metadata);
 
+/* --- tensors --- */
+/* A new tensor with the entry's elements; dtype NULL: element_dtype's choice. The caller gets the reference. */
+Status safetensors_read(const SafeEntry *e, const DType *dtype, Tensor **out);
+Status safetensors_save(const char *path, int count, const char *const *names, Tensor *const *tensors, int pairs, const SafePair *metadata);
+
 #endif

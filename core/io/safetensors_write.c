@@ -15,6 +15,8 @@ static int by_layout(const void *a, const void *b) {
   return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+static int by_key(const void *a, const void *b) { return strcmp(((const SafePair *)a)->key, ((const SafePair *)b)->key); }
+
 static uint64_t item_bytes(const SafeItem *t) {
   uint64_t n = element_bytes(t->type);
   for (int i = 0; i < t->ndim; i++) n *= (uint64_t)t->shape[i];
@@ -42,8 +44,9 @@ static Status add_item(Buffer *b, const SafeItem *t, uint64_t *at) {
   return OK;
 }
 
-static Status make_header(Buffer *b, int count, const SafeItem **order, int pairs, const SafePair *metadata) {
+static Status make_header(Buffer *b, int count, const SafeItem **order, int pairs, SafePair *metadata) {
   uint64_t length = 0, at = 0;
+  if (pairs) qsort(metadata, (size_t)pairs, sizeof *metadata, by_key);
   TRY(buffer_add(b, &length, 8));
   TRY(buffer_text(b, "{"));
   if (pairs) TRY(add_metadata(b, pairs, metadata));
@@ -72,13 +75,18 @@ static Status write_file(const char *path, const Buffer *header, int count, cons
 
 Status safetensors_write(const char *path, int count, const SafeItem *items, int pairs, const SafePair *metadata) {
   const SafeItem **order = mem_alloc((size_t)count * sizeof *order);
-  if (!order) return error_code();
-  for (int i = 0; i < count; i++) order[i] = &items[i];
-  if (count) qsort(order, (size_t)count, sizeof *order, by_layout);
+  SafePair *sorted = mem_alloc((size_t)pairs * sizeof *sorted);
   Buffer header = {0};
-  Status s = make_header(&header, count, order, pairs, metadata);
+  Status s = order && sorted ? OK : error_code();
+  if (s == OK) {
+    for (int i = 0; i < count; i++) order[i] = &items[i];
+    if (count) qsort(order, (size_t)count, sizeof *order, by_layout);
+    if (pairs) memcpy(sorted, metadata, (size_t)pairs * sizeof *sorted);
+    s = make_header(&header, count, order, pairs, sorted);
+  }
   if (s == OK) s = write_file(path, &header, count, order);
   buffer_free(&header);
   mem_free(order);
+  mem_free(sorted);
   return s;
 }

@@ -24,6 +24,7 @@ __embedded = nil
 
 for name, value in pairs(require "quench.c.tensor") do q[name] = value end
 for name, value in pairs(require "quench.tensors") do q[name] = value end
+for name, value in pairs(require "quench.files") do q[name] = value end
 q["function"] = q.custom -- q["function"] where the language wants it so; q.custom reads better
 
 return setmetatable(q, {
