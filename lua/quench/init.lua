@@ -7,6 +7,7 @@ local modules = {
   -- one line each, in order of the alphabet
   help = "quench.help",
   json = "quench.json",
+  lab = "quench.lab",
   models = "quench.models",
   nn = "quench.nn",
   optim = "quench.optim",

@@ -15,6 +15,9 @@ local checkpoint = {}
 
 local FORMAT = "quench.checkpoint.1"
 
+--- The file of the state kept at a step.
+function checkpoint.path(folder, step) return ("%s/step-%09d.safetensors"):format(folder, step) end
+
 local function latest(folder) return folder .. "/latest.safetensors" end
 local function log_path(folder) return folder .. "/log.jsonl" end
 
@@ -38,7 +41,7 @@ function checkpoint.write(run, keep)
     format = FORMAT, identity = identity(run), step = tostring(run.step), optim = json.encode(numbers),
     data = ("%d"):format(run.stream:counter()), recent = json.encode(run.recent),
   }
-  local path = keep and ("%s/step-%09d.safetensors"):format(folder, run.step) or latest(folder)
+  local path = keep and checkpoint.path(folder, run.step) or latest(folder)
   q.save(path, tensors, metadata)
 end
 

@@ -1,0 +1,230 @@
+--- lab.lua - q.lab: what the recipes of the two papers share, so that each stays short and one
+-- recipe's runs serve the next: the setting (text, tokenizer, model), stable runs and cooldowns kept
+-- by ctx:once, and the error of a quantized model on held-out text.
+
+local q = require "quench"
+local help = require "quench.help"
+local options = require "quench.options"
+
+local lab = {}
+
+--- Parameters that every training recipe has; a recipe adds its own behind them.
+function lab.params(more)
+  local list = {
+    {"layers", "integer", default = 2, min = 1, doc = "blocks"},
+    {"width", "integer", default = 128, min = 8, doc = "hidden size"},
+    {"heads", "integer", default = 4, min = 1, doc = "attention heads"},
+    {"vocab", "integer", default = 512, min = 256, doc = "tokens of the BPE vocabulary; 256 is bytes"},
+    {"text", "string", default = "austen", doc = "a corpus by name, or the path of a text file"},
+    {"batch", "integer", default = 8, min = 1, doc = "sequences a step"},
+    {"context", "integer", default = 128, min = 8, doc = "tokens a sequence"},
+    {"steps", "integer", default = 1600, min = 10, doc = "steps at the constant rate"},
+    {"lr", "number", default = 3e-3, above = 0, doc = "peak learning rate"},
+    {"warmup", "number", default = 0.02, min = 0, doc = "steps of warmup, or a share of the run"},
+    {"weight_decay", "number", default = 0.1, min = 0, doc = "decoupled decay"},
+    {"dropout", "number", default = 0, min = 0, below = 1, doc = "share of activations dropped"},
+    {"group", "integer", default = 128, min = 1, doc = "columns that share a scale"},
+    {"calibration", "integer", default = 32, min = 1, doc = "sequences for GPTQ's Hessian"},
+    {"eval_tokens", "integer", default = 16384, min = 64, doc = "validation tokens of each measurement"},
+    {"max_hours", "number", default = 24, above = 0, doc = "refuse runs that would take longer here"},
+  }
+  for _, entry in ipairs(more or {}) do list[#list + 1] = entry end
+  return list
+end
+
+--- The text of a recipe, tokenized: an object of q.data.text.
+function lab.data(p)
+  local named = p.text == "austen"
+  local source = {name = named and p.text or nil, path = not named and p.text or nil}
+  if p.vocab == 256 then source.tokenizer = q.tokenizer.bytes()
+  else source.vocab_size = p.vocab end
+  return q.data.text(source)
+end
+
+--- A GPT-NeoX model of the recipe's size with the recipe's seed.
+function lab.model(p, seed)
+  return q.models.new("gpt_neox", {
+    vocab_size = p.vocab, hidden_size = p.width, num_hidden_layers = p.layers, num_attention_heads = p.heads,
+    max_position_embeddings = p.context, hidden_dropout = p.dropout > 0 and p.dropout or nil, seed = seed,
+  })
+end
+
+--- Floating-point operations of a training step: 6 a parameter and token, and attention's products.
+function lab.flops(p)
+  local inner = p.layers * 12 * p.width ^ 2 + p.vocab * p.width
+  return p.batch * p.context * (6 * inner + 12 * p.layers * p.context * p.width)
+end
+
+local SUSTAINED = 60e9 -- FLOP/s that a training step reaches on two cores of a 2023 server, for plans
+
+--- The cost of `steps` training steps: {flops=, hours=, tokens=, note=}.
+function lab.plan(p, steps)
+  local flops = lab.flops(p) * steps
+  local hours = flops / SUSTAINED / 3600
+  return {flops = flops, hours = hours, tokens = steps * p.batch * p.context,
+    note = ("%.3g tokens, %.2g FLOP, about %.2g hours at %d GFLOP/s"):format(steps * p.batch * p.context, flops, hours, SUSTAINED / 1e9)}
+end
+
+--- Refuses a plan beyond p.max_hours, with its cost.
+function lab.afford(p, plan)
+  if plan.hours > p.max_hours then
+    error(("planned only: %s; raise --max_hours to run it"):format(plan.note), 0)
+  end
+end
+
+-- ---- the yardstick --------------------------------------------------------
+
+local YARDSTICK_BYTES, YARDSTICK = 200000, 2.109 -- order-5 Witten-Bell n-gram, bits a byte (docs/data.md)
+
+--- Bits a byte of the newest model of a folder on the first 200,000 bytes of the validation text.
+function lab.yardstick(p, data, folder)
+  return q.scope(function()
+    local model = q.train.checkpoint.model(folder .. "/latest.safetensors")
+    local ids = data:encode(data:text("validation"):sub(1, YARDSTICK_BYTES))
+    local held = {tokens = function() return ids end}
+    local e = q.train.evaluate(model, held, {tokens = ids:numel(), batch = p.batch, context = p.context})
+    return {bits_per_byte = e.loss / math.log(2) * ids:numel() / YARDSTICK_BYTES, ngram = YARDSTICK}
+  end)
+end
+
+--- A paragraph of report.md: how far the model is from the n-gram.
+function lab.report_yardstick(runs)
+  local sum = 0
+  for _, r in ipairs(runs) do sum = sum + r.yardstick.bits_per_byte / #runs end
+  return ("The last cooled-down model reaches %.3f bits per byte on the first 200,000 bytes of the validation text; an order-5 "
+    .. "n-gram reaches %.3f, so it is %.3f %s."):format(sum, YARDSTICK, math.abs(sum - YARDSTICK), sum < YARDSTICK and "better" or "worse")
+end
+
+-- ---- quantization error ---------------------------------------------------
+
+--- Token ids (n, context) for calibration, from the training split by a stream of their own.
+function lab.calibration(data, p, seed)
+  return data:batch("train", p.calibration, p.context, q.stream(seed, "calibration"))
+end
+
+--- CE(quantized)/CE(model) - 1 for each entry of `formats` (name -> options of q.quant.quantize), with the
+-- losses in nats: {loss=, errors = {name -> error}, losses = {name -> loss}}. Paper B, section 3.
+function lab.quantization_error(model, data, p, formats, seed)
+  return q.scope(q.no_grad, function()
+    local how = {tokens = p.eval_tokens, batch = p.batch, context = p.context}
+    local base = q.train.evaluate(model, data, how)
+    local out = {loss = base.loss, bits_per_byte = base.bits_per_byte, errors = {}, losses = {}}
+    local ids = lab.calibration(data, p, seed)
+    for name, format in pairs(formats) do
+      q.scope(function()
+        local given = {calibration = ids}
+        for key, value in pairs(format) do given[key] = value end
+        local loss = q.train.evaluate(q.quant.quantize(model, given), data, how).loss
+        out.losses[name], out.errors[name] = loss, loss / base.loss - 1
+      end)
+    end
+    return out
+  end)
+end
+
+--- A probe of q.train that measures the quantization error at the given steps (a set), and logs what it found.
+function lab.probe(data, p, formats, steps, seed)
+  return {name = "ptq", every = 1, run = function(at)
+    if not steps[at.step] then return {} end
+    local e = lab.quantization_error(at.model, data, p, formats, seed)
+    local out = {loss = e.loss, bits_per_byte = e.bits_per_byte}
+    for name, value in pairs(e.errors) do out[name] = value end
+    return out
+  end}
+end
+
+-- ---- runs kept by ctx:once ------------------------------------------------
+
+--- What defines a training run: everything its bits depend on.
+local function key_of(p, kind, more)
+  local key = {kind = kind}
+  for _, name in ipairs{"layers", "width", "heads", "vocab", "text", "batch", "context", "lr", "warmup", "weight_decay", "dropout",
+    "group", "calibration", "eval_tokens", "seed"} do key[name] = p[name] end
+  for name, value in pairs(more or {}) do key[name] = value end
+  return key
+end
+
+local function optimizer(p)
+  return function(parameters)
+    return q.optim.adamw(parameters, {lr = p.lr, betas = {0.9, 0.95}, eps = 1e-8, weight_decay = p.weight_decay, clip = 1})
+  end
+end
+
+--- The measured points of a log: {step, tokens, scale, loss, bits_per_byte, errors...}.
+function lab.curve(log, p)
+  local points = {}
+  for _, r in ipairs(log) do
+    if r["ptq.loss"] then
+      local point = {step = r.step, tokens = r.step * p.batch * p.context, scale = r.scale, train_loss = r.loss}
+      for key, value in pairs(r) do
+        local name = key:match("^ptq%.(.+)")
+        if name then point[name] = value end
+      end
+      points[#points + 1] = point
+    end
+  end
+  return points
+end
+
+local function set_of(...)
+  local set = {}
+  for _, list in ipairs{...} do
+    for _, s in ipairs(list) do set[s] = true end
+  end
+  return set
+end
+
+--- The constant-rate run of a setting, with checkpoints at `forks` and measurements at `points`.
+-- o: steps, forks, points, formats, optim?, label. Returns {points=} and its folder.
+function lab.stable(ctx, p, data, o)
+  local warmup = q.schedule.constant{steps = o.steps, warmup = p.warmup}
+  local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, points = o.points, formats = o.formats})
+  return ctx:once(key, function(folder)
+    local run = q.train{
+      model = lab.model(p, p.seed), data = data, optim = o.optim or optimizer(p), schedule = warmup, steps = o.steps, batch = p.batch,
+      context = p.context, seed = p.seed, folder = folder, keep = o.forks, progress = function(x) return ctx:progress(x) end,
+      probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or "constant rate",
+    }
+    return {points = lab.curve(run.log, p)}
+  end)
+end
+
+--- A cooldown from a checkpoint of the stable run: the rate goes from its peak to `floor` times it over `decay` steps.
+-- o: folder (of the stable run), from (step), decay, shape, floor, points, formats, label. Returns {points=} and its folder.
+function lab.cooldown(ctx, p, data, o)
+  local last = o.from + o.decay
+  local key = key_of(p, "cooldown", {from = o.from, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0, points = o.points,
+    formats = o.formats})
+  return ctx:once(key, function(folder)
+    local run = q.train{
+      model = lab.model(p, p.seed), data = data, optim = o.optim or optimizer(p),
+      schedule = q.schedule.wsd{steps = last, warmup = 0, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0},
+      steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = folder, from = q.train.checkpoint.path(o.folder, o.from),
+      progress = function(x) return ctx:progress(x) end, label = o.label or ("cooldown from " .. o.from),
+      probes = {lab.probe(data, p, o.formats, set_of(o.points, {last}), p.seed)}, keep = {last},
+    }
+    return {points = lab.curve(run.log, p)}
+  end)
+end
+
+--- n whole numbers from a to b, evenly spaced (geometrically with geometric = true), without repeats.
+function lab.spaced(a, b, n, geometric)
+  local list = {}
+  for i = 0, n - 1 do
+    local x = n > 1 and i / (n - 1) or 1
+    local v = math.floor((geometric and a * (b / a) ^ x or a + (b - a) * x) + 0.5)
+    if v ~= list[#list] then list[#list + 1] = v end
+  end
+  return list
+end
+
+help.add{"q.lab.quantization_error", lab.quantization_error, "q.lab.quantization_error(model, data, p, formats, seed) -> {loss=, errors=, losses=}",
+  "CE(quantized)/CE(model) - 1 on held-out text, for several formats at once.",
+  source = "Catalan-Tatjer, Ajroldi, Geiping, 2025, section 3",
+  example = [[q.lab.quantization_error(model, data, p, {gptq3 = {method = "gptq", bits = 3, group = 128}}, 1).errors.gptq3]]}
+help.add{"q.lab.stable", lab.stable, "q.lab.stable(ctx, p, data, {steps=, forks=, points=, formats=}) -> {points=}, folder",
+  "The constant-rate run of a recipe's setting, trained once and kept for all recipes.", see = {"q.lab.cooldown"}}
+help.add{"q.lab.cooldown", lab.cooldown, "q.lab.cooldown(ctx, p, data, {folder=, from=, decay=, points=, formats=}) -> {points=}, folder",
+  "A cooldown from a checkpoint of a constant-rate run.", options = nil, see = {"q.lab.stable"}}
+
+return lab

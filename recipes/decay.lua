@@ -1,0 +1,148 @@
+--- decay.lua - does the quantization error jump when the learning rate decays, or when more data is seen?
+--
+-- Figure 4 of "Training Dynamics Impact Post-Training Quantization Robustness" (2025): one run at a
+-- constant rate, cooldowns from several of its checkpoints, and the error of the GPTQ-quantized model
+-- along all of them. If data caused the error, the cooled-down models would get worse with their budget;
+-- if the decay does, each cooldown jumps by about as much.
+
+local q = require "quench"
+local lab = q.lab
+
+local function formats(p)
+  return {gptq4 = {method = "gptq", bits = 4, group = p.group}, gptq3 = {method = "gptq", bits = 3, group = p.group}}
+end
+
+--- The checkpoints where cooldowns start: budgets spread geometrically up to the last step.
+local function forks(p) return lab.spaced(p.steps / p.spread, p.steps, p.budgets, true) end
+
+local function plan(p) return lab.plan(p, p.steps + p.budgets * p.cooldown) end
+
+local function run(p, ctx)
+  lab.afford(p, plan(p))
+  local data, at = lab.data(p), forks(p)
+  local stable, folder = lab.stable(ctx, p, data, {steps = p.steps, forks = at, formats = formats(p),
+    points = lab.spaced(p.steps / p.spread / 2, p.steps, p.points)})
+  local results = {stable = stable.points, cooldowns = {}}
+  for i, from in ipairs(at) do
+    local c, last = lab.cooldown(ctx, p, data, {folder = folder, from = from, decay = p.cooldown, formats = formats(p),
+      points = lab.spaced(from + p.cooldown / 4, from + p.cooldown, 4), label = ("cooldown %d of %d"):format(i, #at)})
+    results.cooldowns[i] = {from = from, points = c.points}
+    if i == #at then results.yardstick = lab.yardstick(p, data, last) end
+  end
+  return results
+end
+
+-- ---- what the claims measure ----------------------------------------------
+
+local function at_step(points, step)
+  for _, point in ipairs(points) do
+    if point.step == step then return point end
+  end
+end
+
+--- For each cooldown: a measure at its start and at its end.
+local function ends(result, key)
+  local list = {}
+  for i, c in ipairs(result.cooldowns) do
+    list[i] = {start = at_step(result.stable, c.from)[key], finish = c.points[#c.points][key]}
+  end
+  return list
+end
+
+local function smallest_jump(key)
+  return function(result)
+    local least = math.huge
+    for _, e in ipairs(ends(result, key)) do least = math.min(least, e.finish / e.start) end
+    return least
+  end
+end
+
+local function spread(key)
+  return function(result)
+    local low, high, sum, list = math.huge, -math.huge, 0, ends(result, key)
+    for _, e in ipairs(list) do low, high, sum = math.min(low, e.finish), math.max(high, e.finish), sum + e.finish end
+    return (high - low) / (sum / #list)
+  end
+end
+
+-- ---- the figure -----------------------------------------------------------
+
+local function millions(p, step) return step * p.batch * p.context / 1e6 end
+
+--- The learning rate along the stable run and each cooldown, dotted, on the right axis.
+local function add_rates(layers, result, p)
+  local function add(steps, y)
+    local x = {}
+    for i, step in ipairs(steps) do x[i] = millions(p, step) end
+    layers[#layers + 1] = {"line", x = x, y = y, axis = "y2", dash = "dot", colour = "grey", width = 0.8}
+  end
+  add({0, p.warmup < 1 and p.warmup * p.steps or p.warmup, p.steps}, {0, 1, 1})
+  for _, c in ipairs(result.cooldowns) do add({c.from, c.points[#c.points].step}, {1, 0}) end
+end
+
+--- One curve, or a band over the seeds. pick(result) -> points.
+local function add_curve(layers, runs, p, key, scale, pick, style)
+  local x, seeds = {}, {}
+  for i, result in ipairs(runs) do
+    seeds[i] = {}
+    for k, point in ipairs(pick(result)) do x[k], seeds[i][k] = millions(p, point.step), point[key] * scale end
+  end
+  local layer = {#runs > 1 and "band" or "line", x = x, colour = style.colour, label = style.label, marker = style.marker}
+  if #runs > 1 then layer.seeds = seeds else layer.y = seeds[1] end
+  layers[#layers + 1] = layer
+end
+
+local function panel(runs, p, key, label, scale)
+  local layers = {x = "tokens (millions)", y = label, y2 = "learning rate / peak"}
+  add_rates(layers, runs[1], p)
+  add_curve(layers, runs, p, key, scale, function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
+  for i in ipairs(runs[1].cooldowns) do
+    add_curve(layers, runs, p, key, scale, function(r)
+      local joined = {at_step(r.stable, r.cooldowns[i].from)}
+      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
+      return joined
+    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "triangle"})
+  end
+  return layers
+end
+
+local function figure(runs, p)
+  return q.plot.grid{
+    columns = 1, share = "x",
+    panel(runs, p, "gptq4", "4-bit error (%)", 100),
+    panel(runs, p, "gptq3", "3-bit error (%)", 100),
+    panel(runs, p, "loss", "validation loss (nats)", 1),
+  }
+end
+
+return q.recipe{
+  name = "decay",
+  doc = "Does the quantization error jump when the learning rate decays, or when more data is seen?",
+  params = lab.params{
+    {"cooldown", "integer", default = 160, min = 4, doc = "steps of each cooldown"},
+    {"budgets", "integer", default = 4, min = 2, max = 16, doc = "how many cooldowns"},
+    {"spread", "number", default = 8, above = 1, doc = "longest budget over shortest"},
+    {"points", "integer", default = 8, min = 2, doc = "measurements along the constant rate"},
+  },
+  scales = {
+    smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 8, budgets = 2, spread = 2, points = 3,
+      group = 16, calibration = 2, eval_tokens = 256},
+    tiny = {},
+    small = {layers = 4, width = 256, heads = 8, vocab = 1024, context = 256, steps = 4000, cooldown = 600, points = 12, eval_tokens = 65536,
+      calibration = 64},
+    paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, steps = 172000, cooldown = 18000, budgets = 6,
+      spread = 86, warmup = 1900, points = 40, eval_tokens = 1000000, calibration = 1024},
+  },
+  run = run,
+  plan = plan,
+  figures = {decay = figure},
+  report = lab.report_yardstick,
+  claims = {
+    {"C1", "the 4-bit error jumps in every cooldown: end over start, the smallest of all budgets", measure = smallest_jump "gptq4", above = 1.6,
+      source = "Training Dynamics, Fig. 4a: 5.4e-3 to 9.4e-3"},
+    {"C1, 3 bits", "the same at 3 bits", measure = smallest_jump "gptq3", above = 1.6, source = "Training Dynamics, Fig. 4"},
+    {"C2", "cooled-down models end at nearly the same 4-bit error whatever their budget: (max - min) / mean", measure = spread "gptq4", below = 0.15,
+      source = "Training Dynamics, Fig. 4a: 8.35e-3 to 9.38e-3 from 10B to 100B tokens"},
+    {"C2, 3 bits", "the same at 3 bits", measure = spread "gptq3", below = 0.15, source = "Training Dynamics, Fig. 4"},
+  },
+}
