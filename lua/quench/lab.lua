@@ -45,7 +45,7 @@ end
 function lab.model(p, seed)
   return q.models.new("gpt_neox", {
     vocab_size = p.vocab, hidden_size = p.width, num_hidden_layers = p.layers, num_attention_heads = p.heads,
-    max_position_embeddings = p.context, hidden_dropout = p.dropout > 0 and p.dropout or nil, seed = seed,
+    max_position_embeddings = p.context, hidden_dropout = p.dropout, seed = seed,
   })
 end
 

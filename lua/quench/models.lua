@@ -124,6 +124,12 @@ function Model:rotary(key, time, rotated, theta, frequencies)
   return t.cos, t.sin
 end
 
+--- Drops activations with probability p while training (q.train gives the stream), else x itself.
+function Model:dropout(x, p)
+  if not self.dropout_stream or p == 0 then return x end
+  return nn.dropout(x, p, self.dropout_stream)
+end
+
 -- ---- parameters -----------------------------------------------------------
 
 --- The parameters as an ordered list of tensors.

@@ -60,6 +60,7 @@ end
 
 local function gradients(self)
   local o, total = self.options, 0
+  self.model.dropout_stream = self.dropout
   for _ = 1, o.accumulate do
     local loss = q.scope(function()
       local ids = o.data:batch("train", o.batch, o.context + 1, self.stream)
@@ -70,6 +71,7 @@ local function gradients(self)
     end)
     total = total + loss / o.accumulate
   end
+  self.model.dropout_stream = nil
   return total
 end
 
@@ -193,7 +195,7 @@ local function start(_, given)
   local o = spec(given)
   local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}}, Run)
   self.optim = make_optimizer(o)
-  self.stream = q.stream(o.seed, "data")
+  self.stream, self.dropout = q.stream(o.seed, "data"), q.stream(o.seed, "dropout")
   if not (o.folder and checkpoint.restore(self)) and o.from then checkpoint.load(self, o.from) end
   return self:resume()
 end

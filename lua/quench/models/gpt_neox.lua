@@ -21,6 +21,7 @@ local spec = options.spec("models.gpt_neox", {
   {"use_parallel_residual", "boolean", default = true, doc = "attention and MLP side by side"},
   {"tie_word_embeddings", "boolean", default = false, doc = "one matrix for input and output"},
   {"hidden_act", "string", default = "gelu", choices = {"gelu", "gelu_tanh", "gelu_new", "relu", "silu"}, doc = "activation of the MLP"},
+  {"hidden_dropout", "number", default = 0, min = 0, below = 1, doc = "share of embeddings and block outputs dropped in training"},
   {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
 })
 
@@ -81,13 +82,14 @@ local function mlp(m, b, x)
   return nn.linear(b.down, h[activations[m.config.hidden_act]](h))
 end
 
-function family.embed(m, ids) return q.embedding(m.embed_in, ids) end
+function family.embed(m, ids) return m:dropout(q.embedding(m.embed_in, ids), m.config.hidden_dropout) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  local mixed = h + attention(m, b, layer_norm(m, h, b.norm1))
-  if m.config.use_parallel_residual then return mixed + mlp(m, b, layer_norm(m, h, b.norm2)) end
-  return mixed + mlp(m, b, layer_norm(m, mixed, b.norm2))
+  local p = m.config.hidden_dropout
+  local mixed = h + m:dropout(attention(m, b, layer_norm(m, h, b.norm1)), p)
+  if m.config.use_parallel_residual then return mixed + m:dropout(mlp(m, b, layer_norm(m, h, b.norm2)), p) end
+  return mixed + m:dropout(mlp(m, b, layer_norm(m, mixed, b.norm2)), p)
 end
 
 function family.norm(m, h) return layer_norm(m, h, m.final_norm) end

@@ -39,7 +39,7 @@ function checkpoint.write(run, keep)
   end
   local metadata = {
     format = FORMAT, identity = identity(run), step = tostring(run.step), optim = json.encode(numbers),
-    data = ("%d"):format(run.stream:counter()), recent = json.encode(run.recent),
+    data = ("%d"):format(run.stream:counter()), dropout = ("%d"):format(run.dropout:counter()), recent = json.encode(run.recent),
   }
   local path = keep and checkpoint.path(folder, run.step) or latest(folder)
   q.save(path, tensors, metadata)
@@ -92,6 +92,7 @@ function checkpoint.load(run, path)
     run.optim:load(state)
     run.step = tonumber(metadata.step)
     run.stream:counter(tonumber(metadata.data))
+    run.dropout:counter(tonumber(metadata.dropout))
     run.recent = json.decode(metadata.recent)
   end)
 end
