@@ -15,5 +15,6 @@ const BindModule bind_modules[] = {
   {"quench.c.io", bind_open_io},
   {"quench.c.json", bind_open_json},
   {"quench.c.text", bind_open_text},
+  {"quench.c.plot", bind_open_plot},
   {NULL, NULL},
 };

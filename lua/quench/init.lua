@@ -12,6 +12,7 @@ local modules = {
   nn = "quench.nn",
   optim = "quench.optim",
   options = "quench.options",
+  plot = "quench.plots.plot",
   progress = "quench.progress",
   quant = "quench.quant",
   recipe = "quench.recipe",

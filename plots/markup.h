@@ -1,0 +1,29 @@
+/* markup.h - reads the mark-up of font.h into a run of characters with a size and a rise each. */
+#ifndef quench_markup_h
+#define quench_markup_h
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct Glyph {
+  uint32_t code;      /* Unicode */
+  float scale, rise;  /* size relative to the text; baseline above the text's, in text sizes */
+  int8_t level;       /* 0 plain, > 0 raised, < 0 lowered */
+} Glyph;
+
+enum { MARKUP_GLYPHS = 1024 }; /* longer texts are cut */
+
+typedef struct Markup {
+  Glyph glyph[MARKUP_GLYPHS];
+  int count;
+} Markup;
+
+void markup_read(const char *text, Markup *out);
+/* Next character of UTF-8 text, moving on; bytes that are not UTF-8 give U+FFFD. */
+uint32_t utf8_next(const char **text);
+/* Writes 1-4 bytes, returns how many. */
+int utf8_put(uint32_t code, char out[4]);
+
+#endif
