@@ -89,10 +89,11 @@ $(B)/f64/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,cc64,$<)
 	$(Q)$(CC) $(BASE) $(KOPT) $(BLAS_CFLAGS) -DREAL_BITS=64 -c -o $@ $<
+# pictures: no fused multiply-add, so that every processor draws the same pixels
 $(B)/plots/%.o: plots/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(CC) $(BASE) $(OPT) $(PKG_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(BASE) $(OPT) -ffp-contract=off $(PKG_CFLAGS) -c -o $@ $<
 $(B)/lua/%.o: lua/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$<)

@@ -85,7 +85,8 @@ static Status draw_text(Drawer *d, const Item *i) {
     stroke(d, i->text.halo, &(Pen){.width = 0.3 * i->text.size, .join = JOIN_ROUND}, 0);
   }
   raster_lines(d->raster, &d->lines);
-  paint(d, i->text.colour, RULE_NONZERO);
+  if (d->mask) paint(d, i->text.colour, RULE_NONZERO);
+  else raster_paint_text(d->raster, i->text.colour);
   return OK;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "io/utf8.h"
 #include "markup.h"
 
 static const char *const folders[] = {

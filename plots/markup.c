@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "io/utf8.h"
+
 static const struct { const char *name; uint32_t code; } symbols[] = {
   {"alpha", 0x3b1}, {"beta", 0x3b2}, {"gamma", 0x3b3}, {"delta", 0x3b4}, {"epsilon", 0x3b5}, {"varepsilon", 0x3b5},
   {"zeta", 0x3b6}, {"eta", 0x3b7}, {"theta", 0x3b8}, {"iota", 0x3b9}, {"kappa", 0x3ba}, {"lambda", 0x3bb}, {"mu", 0x3bc},
@@ -21,42 +23,13 @@ static const struct { const char *name; uint32_t code; } symbols[] = {
 
 enum { SYMBOLS = sizeof symbols / sizeof *symbols, LEVELS = 8 };
 
-uint32_t utf8_next(const char **text) {
-  const unsigned char *p = (const unsigned char *)*text;
-  uint32_t c = p[0];
-  int more = c < 0x80 ? 0 : (c & 0xe0) == 0xc0 ? 1 : (c & 0xf0) == 0xe0 ? 2 : (c & 0xf8) == 0xf0 ? 3 : -1;
-  if (more <= 0) {
-    *text += 1;
-    return more == 0 ? c : 0xfffd;
-  }
-  uint32_t v = c & (0x3fu >> more);
-  for (int i = 1; i <= more; i++) {
-    if ((p[i] & 0xc0) != 0x80) {
-      *text += 1;
-      return 0xfffd;
-    }
-    v = v << 6 | (p[i] & 0x3f);
-  }
-  static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-  *text += 1 + more;
-  return v < least[more] || v > 0x10ffff || (v >= 0xd800 && v < 0xe000) ? 0xfffd : v;
-}
-
-int utf8_put(uint32_t c, char out[4]) {
-  if (c < 0x80) return out[0] = (char)c, 1;
-  int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-  for (int i = more; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3f));
-  out[0] = (char)((0xff00u >> (more + 1) & 0xff) | c);
-  return more + 1;
-}
-
 typedef struct Level {
   float scale, rise;
   int8_t level;
 } Level;
 
 typedef struct Reader {
-  const char *p;
+  const char *p, *end;
   Markup *out;
   Level at[LEVELS];
   int depth;
@@ -68,6 +41,13 @@ static void put(Reader *r, uint32_t code) {
   if (code == '-' && (r->maths || r->at[r->depth].level != 0)) code = 0x2212;
   const Level *l = &r->at[r->depth];
   r->out->glyph[r->out->count++] = (Glyph){code, l->scale, l->rise, l->level};
+}
+
+static void put_character(Reader *r) {
+  uint32_t code;
+  int n = utf8_next(r->p, (size_t)(r->end - r->p), &code);
+  put(r, n ? code : 0xfffd);
+  r->p += n ? n : utf8_bad(r->p, (size_t)(r->end - r->p));
 }
 
 /* Opens a raised (+1) or lowered (-1) level. 0.7 of the size, a third of a size up or a sixth down. */
@@ -146,12 +126,12 @@ static void read_one(Reader *r) {
     symbol_at(r->p, &n);
     while (n--) put(r, (unsigned char)*r->p++);
   } else {
-    put(r, utf8_next(&r->p));
+    put_character(r);
   }
 }
 
 void markup_read(const char *text, Markup *out) {
   out->count = 0;
-  Reader r = {.p = text, .out = out, .at = {{1, 0, 0}}};
+  Reader r = {.p = text, .end = text + strlen(text), .out = out, .at = {{1, 0, 0}}};
   while (*r.p) read_one(&r);
 }

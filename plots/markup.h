@@ -20,10 +20,7 @@ typedef struct Markup {
   int count;
 } Markup;
 
+/* Bytes that are not UTF-8 become U+FFFD. */
 void markup_read(const char *text, Markup *out);
-/* Next character of UTF-8 text, moving on; bytes that are not UTF-8 give U+FFFD. */
-uint32_t utf8_next(const char **text);
-/* Writes 1-4 bytes, returns how many. */
-int utf8_put(uint32_t code, char out[4]);
 
 #endif

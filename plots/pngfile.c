@@ -7,17 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "path.h"
 
 /* level 6 with the filter "none": drawings are mostly runs of one colour, where filters do not pay */
 enum { ZLIB_LEVEL = 6, LONG_TEXT = 200, MAX_SIDE = 1 << 16, MAX_PIXELS = 1 << 28 };
-
-typedef struct Buffer {
-  uint8_t *data;
-  size_t bytes, room;
-} Buffer;
 
 static void on_error(png_structp png, png_const_charp message) {
   if (error_code() != ERR_MEMORY) fail(ERR_FORMAT, "png: %s", message);
@@ -28,9 +23,7 @@ static void on_warning(png_structp png, png_const_charp message) { (void)png, (v
 
 static void on_write(png_structp png, png_bytep data, size_t n) {
   Buffer *b = png_get_io_ptr(png);
-  if (array_room((void **)&b->data, &b->room, b->bytes + n, 1) != OK) png_error(png, "no memory");
-  memcpy(b->data + b->bytes, data, n);
-  b->bytes += n;
+  if (buffer_add(b, data, n) != OK) png_error(png, "no memory");
 }
 
 static void on_flush(png_structp png) { (void)png; }
@@ -91,11 +84,11 @@ Status png_encode(const PngImage *image, const PngText *texts, size_t count, uin
   error_clear();
   Buffer b = {0};
   if (encode(image, texts, count, &b) != OK) {
-    mem_free(b.data);
+    buffer_free(&b);
     return error_code();
   }
-  *out = b.data;
-  *bytes = b.bytes;
+  *out = (uint8_t *)b.data;
+  *bytes = b.used;
   return OK;
 }
 

@@ -199,7 +199,10 @@ static inline void blend(uint16_t *pixel, const Ink *k, int coverage) {
 
 static void reset_touched(Raster *r) { r->top = r->height, r->bottom = 0; }
 
-void raster_paint(Raster *r, Colour c, FillRule rule) {
+/* Bends coverage: 0 and 1 stay, one half becomes (1 + k) / (2 + k). */
+static inline float bend(float coverage, float k) { return coverage * (1 + k) / (1 + k * coverage); }
+
+static void paint(Raster *r, Colour c, FillRule rule, float k) {
   Ink ink = ink_of(c);
   EACH_ROW(r, y) {
     float *row = r->cover + (size_t)y * (size_t)(r->width + 2), sum = 0;
@@ -208,12 +211,19 @@ void raster_paint(Raster *r, Colour c, FillRule rule) {
     for (int x = r->low[y]; x <= high; x++) {
       sum += row[x];
       row[x] = 0;
-      int coverage = (int)(winding_coverage(sum, rule) * 65536 + 0.5f);
+      int coverage = (int)(bend(winding_coverage(sum, rule), k) * 65536 + 0.5f);
       if (coverage > 32 && x < r->clip_x1) blend(pixels + 3 * x, &ink, coverage); /* 32: rounding left over after a shape */
     }
     r->low[y] = r->width + 2, r->high[y] = -1;
   }
   reset_touched(r);
+}
+
+void raster_paint(Raster *r, Colour c, FillRule rule) { paint(r, c, rule, 0); }
+
+void raster_paint_text(Raster *r, Colour c) {
+  int light = 2 * channel(c, 0) + 3 * channel(c, 1) + channel(c, 2); /* of 6 x 65535 */
+  paint(r, c, RULE_NONZERO, light < 3 * 65535 ? 0.5f : -0.25f);
 }
 
 void raster_coverage(Raster *r, FillRule rule, float *out) {
@@ -246,6 +256,13 @@ void raster_image(Raster *r, Box to, const Colour *cells, int cols, int rows) {
 }
 
 void raster_rgb8(const Raster *r, uint8_t *out) {
-  size_t n = (size_t)r->width * (size_t)r->height * 3;
-  for (size_t i = 0; i < n; i++) out[i] = (uint8_t)((to_encoded[r->rgb[i]] + 128) / 257);
+  size_t n = (size_t)r->width * (size_t)r->height;
+  const uint16_t *p = r->rgb;
+  for (size_t i = 0; i < n; i++, p += 3, out += 3) {
+    if (i > 0 && p[0] == p[-3] && p[1] == p[-2] && p[2] == p[-1]) { /* most pixels repeat their neighbour */
+      out[0] = out[-3], out[1] = out[-2], out[2] = out[-1];
+      continue;
+    }
+    for (int k = 0; k < 3; k++) out[k] = (uint8_t)((to_encoded[p[k]] + 128) / 257);
+  }
 }

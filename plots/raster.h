@@ -47,6 +47,9 @@ void raster_edge(Raster *r, double x0, double y0, double x1, double y1); /* fini
 void raster_polygon(Raster *r, const double *xy, size_t points);         /* closes itself */
 void raster_lines(Raster *r, const Lines *l);                            /* every run as a polygon */
 void raster_paint(Raster *r, Colour c, FillRule rule);
+/* The same for letters: thin dark strokes get a little more ink than their area and light ones a little less,
+ * because linear light makes small dark text look thin and small light text look bold. */
+void raster_paint_text(Raster *r, Colour c);
 /* Coverage (0..1) of the shape gathered so far, without painting; clears it. out has width x height. */
 void raster_coverage(Raster *r, FillRule rule, float *out);
 

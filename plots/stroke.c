@@ -217,7 +217,7 @@ void stroke_lines(const Lines *lines, const Pen *pen, const Box *visible, Stroke
   double r = pen->width / 2, margin = r * miter_limit + 1;
   if (!(r > 0)) return;
   Stroker s = {.pen = pen, .emit = emit, .context = context, .radius = r};
-  s.arc_step = 2 * acos(fmax(0.5, 1 - 0.08 / r)); /* chords within 0.08 of the circle */
+  s.arc_step = 2 * acos(fmax(0.5, 1 - 0.03 / r)); /* chords within 0.03 of the circle */
   s.reach = (Box){visible->x0 - margin, visible->y0 - margin, visible->x1 + margin, visible->y1 + margin};
   bool dashed = pen->dashes > 0 && pattern_length(pen) > 1e-3;
   for (size_t i = 0; i < lines->run_count; i++) {

@@ -35,10 +35,12 @@ static int done(lua_State *L, Status s) {
 }
 
 static int plot_scene(lua_State *L) {
+  double width = luaL_checknumber(L, 1), height = luaL_checknumber(L, 2);
+  Colour background = (Colour)luaL_optnumber(L, 3, 0xffffffff);
   Scene **box = lua_newuserdata(L, sizeof *box);
   *box = NULL;
   luaL_getmetatable(L, scene_type), lua_setmetatable(L, -2);
-  bind_check(L, scene_new(luaL_checknumber(L, 1), luaL_checknumber(L, 2), (Colour)luaL_optnumber(L, 3, 0xffffffff), box));
+  bind_check(L, scene_new(width, height, background, box));
   return 1;
 }
 

@@ -311,7 +311,7 @@ return recipe{
   -- Figures from the results; runs has one table a seed.
   figures = {
     decay = function(runs, p)
-      return q.plot{title = "1/n and noise of " .. p.noise, x = "n", y = "y", {points = runs[1]}}
+      return q.plot{title = "1/n and noise of " .. p.noise, x = "n", y = "y", {"points", runs[1].x, runs[1].y}}
     end,
   },
 

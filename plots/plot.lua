@@ -1,0 +1,118 @@
+--- q.plot: one table in, a figure out.
+--
+--   q.plot{title = "Loss", x = "step", y = "nats", log = "x",
+--     {"line", x = steps, y = loss, label = "AdamW"},
+--     {"hline", y = 2.1, text = "entropy"},
+--   }:save("loss.png")
+
+local figure = require "quench.plots.figure"
+local help = require "quench.help"
+local options = require "quench.options"
+local panels = require "quench.plots.panel"
+
+local plot = {}
+
+local function joined(...)
+  local out = {}
+  for _, list in ipairs{...} do
+    for _, entry in ipairs(list) do out[#out + 1] = entry end
+  end
+  return out
+end
+
+local spec = options.spec("q.plot", joined(panels.options, figure.options))
+
+local grid_spec = options.spec("q.plot.grid", joined({
+  {"title", "string", doc = "above the whole figure"},
+  {"columns", "integer", min = 1, doc = "places panels given as a flat list; default: up to 3"},
+  {"share", "string", default = "", doc = "axes with common limits: \"x\", \"y\" or \"xy\""},
+  {"letters", "boolean", default = false, doc = "(a), (b), ... before the titles"},
+  {"widths", "list", doc = "relative widths of the columns"},
+  {"heights", "list", doc = "relative heights of the rows"},
+  {"theme", "string|table", default = "light", doc = "light, dark, or a table of changes"},
+}, figure.options))
+
+local function named(given)
+  local out = {}
+  for key, v in pairs(given) do
+    if type(key) ~= "number" then out[key] = v end
+  end
+  return out
+end
+
+--- Marks what q.plot{...} returns, so that q.plot.grid takes it as a panel.
+local function new_plot(given)
+  if type(given) ~= "table" then options.fail("q.plot: needs a table like {x = \"step\", {\"line\", x =, y =}}, got %s", type(given)) end
+  local o = spec(named(given))
+  local theme = panels.theme(o.theme)
+  local p = panels.new(o, given, theme)
+  local f = figure.new({{p}}, {width = o.width, height = o.height, dpi = o.dpi}, theme)
+  f.given = given
+  return f
+end
+
+local function is_plot(v) return type(v) == "table" and v.given ~= nil and v.rows ~= nil end
+--- A row of panels: its items are plots, or tables whose items are layers (tables that begin with a kind or data).
+local function is_row(v)
+  if type(v) ~= "table" or is_plot(v) then return false end
+  for key in pairs(v) do
+    if type(key) ~= "number" then return false end
+  end
+  local first = v[1] or v[2]
+  return is_plot(first) or type(first) == "table" and (#first == 0 or type(first[1]) == "table" and type(first[1][1]) ~= "number")
+end
+
+--- Panels as rows, from rows of panels or a flat list and a number of columns.
+local function as_rows(given, columns)
+  if #given == 0 then options.fail("q.plot.grid: needs panels: q.plot.grid{{p, q}, {r, s}} or q.plot.grid{columns = 2, p, q, r, s}") end
+  local nested = not columns
+  for _, item in ipairs(given) do nested = nested and is_row(item) end
+  if nested then return given end
+  columns = columns or math.min(3, #given)
+  local rows = {}
+  for i, item in ipairs(given) do
+    local r = math.floor((i - 1) / columns) + 1
+    rows[r] = rows[r] or {}
+    table.insert(rows[r], item)
+  end
+  return rows
+end
+
+--- Several panels on one page.
+function plot.grid(given)
+  if type(given) ~= "table" then options.fail("q.plot.grid: needs a table of panels, got %s", type(given)) end
+  local o = grid_spec(named(given))
+  local theme = panels.theme(o.theme)
+  local rows, count = {}, 0
+  for r, row in ipairs(as_rows(given, o.columns)) do
+    rows[r] = {}
+    for k, item in ipairs(row) do
+      if item then
+        local table_of_panel = is_plot(item) and item.given or item
+        if type(table_of_panel) ~= "table" then options.fail("q.plot.grid: panel %d of row %d must be a plot or its table", k, r) end
+        local po = spec(named(table_of_panel))
+        rows[r][k] = panels.new(po, table_of_panel, theme)
+        count = count + 1
+        if o.letters then rows[r][k].letter = ("(%s)"):format(string.char(96 + (count - 1) % 26 + 1)) end
+      else
+        rows[r][k] = false
+      end
+    end
+  end
+  return figure.new(rows, {width = o.width, height = o.height, dpi = o.dpi, heading = o.title, share = o.share, widths = o.widths,
+    heights = o.heights}, theme)
+end
+
+setmetatable(plot, {__call = function(_, given) return new_plot(given) end})
+
+help.add{"q.plot", plot, "q.plot{title=, x=, y=, ..., {kind, x=, y=, ...}, ...} -> figure",
+  "A figure from one table: options by name, layers in order.", options = spec,
+  returns = "a figure: :save(path, {text =, dpi =}), :png()",
+  errors = "an unknown option, kind, colour or marker, with the nearest name; lists of unequal length; a log axis without positive data",
+  example = [[q.plot{x = "step", y = "loss", log = "x", {"line", x = steps, y = loss, label = "AdamW"}}:save("loss.png")]],
+  see = {"q.plot.grid"}}
+help.add{"q.plot.grid", plot.grid, "q.plot.grid{columns=, share=, letters=, plot, ...} -> figure",
+  "Several panels on one page; colours belong to labels over all of them.", options = grid_spec,
+  example = [[q.plot.grid{columns = 1, share = "x", letters = true, loss_plot, error_plot}:save("both.png")]], see = {"q.plot"}}
+
+return plot
