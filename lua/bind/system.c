@@ -78,6 +78,12 @@ static int system_clear_interrupt(lua_State *L) {
   return 0;
 }
 
+static int system_interrupt(lua_State *L) { /* as Ctrl-C does */
+  (void)L;
+  interrupt_request();
+  return 0;
+}
+
 static int system_read_file(lua_State *L) {
   char *text;
   size_t bytes;
@@ -203,7 +209,7 @@ static int system_process(lua_State *L) {
 static const luaL_Reg functions[] = {
   {"memory", system_memory}, {"reset_peak", system_reset_peak}, {"memory_limit", system_memory_limit},
   {"fail_at", system_fail_at}, {"clock", system_clock}, {"threads", system_threads},
-  {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt},
+  {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt}, {"interrupt", system_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
   {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},
