@@ -38,6 +38,13 @@ Status hessian_finish(Tensor *h, int64_t tokens) {
   return OK;
 }
 
+Status hessian_diagonal(const Tensor *h, Tensor **out) {
+  TRY(square_check("quant.hessian", h, h));
+  TRY(tensor_new(F64, 1, h->shape, out));
+  quant_kernels_for(h)->diagonal(h->shape[0], tensor_data(h), tensor_data(*out));
+  return OK;
+}
+
 static void drift_product(Tensor *d, const Tensor *gap, const Tensor *x) {
   int64_t n = d->shape[0];
   Gemm g = {.transpose_a = true, .m = n, .n = n, .k = n ? tensor_numel(x) / n : 0, .lda = n, .ldb = n, .ldc = n, .alpha = 1, .beta = 1,

@@ -33,6 +33,7 @@ Status rtn(const Format *f, const Tensor *w, Random *random, bool codes, Quantiz
 Status hessian_add(Tensor *h, const Tensor *x);
 /* h <- (2 / tokens) h, both triangles: what gptq takes. */
 Status hessian_finish(Tensor *h, int64_t tokens);
+Status hessian_diagonal(const Tensor *h, Tensor **out); /* f64 (n) */
 /* d (n, n) += (full - x)^T x: how far the inputs have drifted, for GPTAQ; scaled with hessian_scale. */
 Status drift_add(Tensor *d, const Tensor *full, const Tensor *x);
 

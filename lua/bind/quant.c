@@ -168,6 +168,12 @@ static int quant_hessian_finish(lua_State *L) {
   return 0;
 }
 
+static int quant_diagonal(lua_State *L) {
+  Tensor *d;
+  bind_check(L, hessian_diagonal(bind_tensor(L, 1), &d));
+  return bind_push_tensor(L, pool_keep(d));
+}
+
 static int quant_drift_add(lua_State *L) {
   bind_check(L, drift_add(bind_tensor(L, 1), bind_tensor(L, 2), bind_tensor(L, 3)));
   return 0;
@@ -202,7 +208,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
   {"named", named}, {"integer", integer}, {"gaussian", gaussian}, {"levels", levels}, {"format_list", format_list},
-  {"rtn", quant_rtn}, {"hessian_add", quant_hessian_add}, {"hessian_finish", quant_hessian_finish}, {"drift_add", quant_drift_add},
+  {"rtn", quant_rtn}, {"hessian_add", quant_hessian_add}, {"hessian_finish", quant_hessian_finish}, {"diagonal", quant_diagonal}, {"drift_add", quant_drift_add},
   {"gptq", quant_gptq}, {NULL, NULL},
 };
 

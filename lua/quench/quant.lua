@@ -4,12 +4,13 @@
 local M = {}
 
 local function add(module)
-  for name, value in pairs(module) do M[name] = value end
+  for _, name in ipairs(module.public) do M[name] = module[name] end
 end
 
 add(require "quench.quant.format")
 M.rtn = require "quench.quant.rtn"
-local gptq = require "quench.quant.gptq"
-M.gptq, M.hessian = gptq.gptq, gptq.hessian
+M.gptq = require("quench.quant.gptq").gptq
+M.hessian = require("quench.quant.inputs").hessian
+add(require "quench.quant.model")
 
 return M

@@ -179,6 +179,29 @@ help.add{"q.quant.format", M.format, "format(what, options) -> format", "The for
   options = resolve,
   errors = "an unknown name, with all names listed", example = "q.quant.format('nf4', {group = 128})"}
 
+-- What every method that quantizes weights can be given.
+local weight_entries = {
+  {"bits", "integer", default = 4, min = 1, max = 8, doc = "integer bits, where no format is given"},
+  {"format", "any", doc = "any format or its name (q.quant.formats) instead of bits, group, symmetric, mse"},
+  {"group", "integer|string", default = "row", doc = "columns that share a scale; 'row' (or -1) or 'tensor'"},
+  {"symmetric", "boolean", default = false, doc = "GPTQ's symmetric grid"},
+  {"mse", "boolean", default = false, doc = "search the clip of each group (sum |error|^2.4)"},
+}
+
+--- The options above, then a method's own.
+function M.with_weight_entries(own)
+  local entries = {}
+  for _, e in ipairs(weight_entries) do entries[#entries + 1] = e end
+  for _, e in ipairs(own) do entries[#entries + 1] = e end
+  return entries
+end
+
+--- The format that checked options name.
+function M.of_options(o)
+  if o.format then return M.format(o.format) end
+  return M.int(o.bits, {symmetric = o.symmetric, group = o.group, search = o.mse})
+end
+
 --- The rows of the format table: list of {name =, doc =, bits =, group =, levels = number of levels}.
 function M.formats()
   local rows = {}
@@ -194,5 +217,8 @@ end
 help.add{"q.quant.formats", M.formats, "formats() -> list",
   "The table of formats besides the integers: name, meaning, bits, group, number of levels, bits a weight with scales.",
   example = "for _, f in ipairs(q.quant.formats()) do print(f.name, f.bits_per_weight, f.doc) end"}
+
+M.public = {"int", "gaussian", "levels", "rule", "format", "formats", "is_format"}
+for _, row in ipairs(c.format_list()) do M.public[#M.public + 1] = row[1] end
 
 return M

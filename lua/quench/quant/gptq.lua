@@ -1,46 +1,14 @@
 --- gptq.lua - GPTQ: rounding errors of a column are made good in the columns after it.
 
 local c = require "quench.c.quant"
-local tensors = require "quench.c.tensor"
 local options = require "quench.options"
 local help = require "quench.help"
 local format = require "quench.quant.format"
+local inputs = require "quench.quant.inputs"
 
 local M = {}
 
-local Hessian = {}
-Hessian.__index = Hessian
-
---- q.quant.hessian(size, dtype): sums second moments of a layer's inputs, batch by batch.
-function M.hessian(size, dtype)
-  return setmetatable({tokens = 0, sum = tensors.zeros(size, size, dtype or "f32")}, Hessian)
-end
-
---- Adds inputs x (..., in).
-function Hessian:add(x)
-  c.hessian_add(self.sum, x)
-  self.tokens = self.tokens + x:numel() / x:size(-1)
-  return self
-end
-
---- (2 / tokens) sum x x^T. The sums go on being usable.
-function Hessian:matrix()
-  local h = self.sum:clone()
-  c.hessian_finish(h, self.tokens)
-  return h
-end
-
-help.add{"q.quant.hessian", M.hessian, "hessian(size, dtype) -> object with :add(x), :matrix(), .tokens",
-  "Sums the second moments of a layer's inputs, batch by batch: what GPTQ needs of the calibration data.",
-  shapes = "x (..., size); matrix (size, size) = (2 / tokens) sum x x^T", errors = "NaN in the inputs; no inputs at all",
-  example = "local h = q.quant.hessian(64)\nh:add(q.randn(128, 64))\nprint(h:matrix())", see = {"q.quant.gptq"}}
-
-M.spec = {
-  {"bits", "integer", default = 4, min = 1, max = 8, doc = "integer bits, where no format is given"},
-  {"format", "any", doc = "any format (q.quant.formats) instead of bits, group, symmetric, mse"},
-  {"group", "integer|string", default = "row", doc = "columns that share a scale; 'row' (or -1) or 'tensor'"},
-  {"symmetric", "boolean", default = false, doc = "GPTQ's symmetric grid"},
-  {"mse", "boolean", default = false, doc = "search the clip of each group (sum |error|^2.4)"},
+M.entries = {
   {"act_order", "boolean", default = false, doc = "columns with the largest second moment first"},
   {"act_group_aware", "boolean", default = false,
     doc = "the same inside each group, and the groups by their largest: groups stay together"},
@@ -51,29 +19,29 @@ M.spec = {
   {"drift", "tensor", doc = "GPTAQ: (2 / tokens) sum (x_full - x) x^T, how far the inputs have moved"},
   {"alpha", "number", default = 0.25, min = 0, doc = "GPTAQ: weight of the drift correction"},
 }
-local spec = options.spec("q.quant.gptq", M.spec)
-
-local function format_of(o)
-  if o.format then return format.format(o.format) end
-  return format.int(o.bits, {symmetric = o.symmetric, group = o.group, search = o.mse})
-end
+local spec = options.spec("q.quant.gptq", format.with_weight_entries(M.entries))
 
 local function is_square(t, n) return t:ndim() == 2 and t:size(1) == n and t:size(2) == n end
 
---- The Hessian from what the user gave: q.quant.hessian's object, a square matrix, or inputs.
-local function matrix_of(x, w)
-  if getmetatable(x) == Hessian then return x:matrix(), x.tokens end
+--- The Hessian from what the user gave: an object with statistics, a square matrix, or inputs.
+local function hessian_of(x, w)
+  if getmetatable(x) == inputs.Inputs then return x:hessian(), x.tokens end
   if is_square(x, w:size(-1)) then return x end
-  local h = M.hessian(w:size(-1), w:dtype()):add(x)
-  return h:matrix(), h.tokens
+  local h = inputs.hessian(w:size(-1), w:dtype()):add(x)
+  return h:hessian(), h.tokens
 end
 
 --- q.quant.gptq(w, inputs, options) -> w as quantized, report.
 function M.gptq(w, x, o)
   o = spec(o)
+  return M.run(w, x, o)
+end
+
+--- The same with checked options.
+function M.run(w, x, o)
   if o.act_order and o.act_group_aware then options.fail("q.quant.gptq: act_order and act_group_aware exclude each other") end
-  local h, tokens = matrix_of(x, w)
-  local y, report = c.gptq(w, h, o.drift, format_of(o), {
+  local h, tokens = hessian_of(x, w)
+  local y, report = c.gptq(w, h, o.drift, format.of_options(o), {
     order = o.act_order and "activation" or o.act_group_aware and "grouped" or "plain", static_groups = o.static_groups,
     damp = o.damp, damp_increment = o.damp_increment, block = o.block, drift = o.alpha})
   report.tokens = tokens
