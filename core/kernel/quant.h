@@ -122,6 +122,10 @@ typedef struct QuantKernels {
   void (*diagonal)(int64_t n, const void *h, double *d);
   /* out (n, n), lower triangle: rows and columns in the order n-1 .. 0 of order[]; diagonal d[order] + add. */
   void (*reverse)(int64_t n, const void *h, const int32_t *order, const double *d, double add, double *out);
+  /* out (n, n): rows and columns of h in the given order */
+  void (*permute)(int64_t n, const void *h, const int32_t *order, double *out);
+  /* y (rows, cols) dense <- x with row stride ld */
+  void (*cast_rows)(int64_t rows, int64_t cols, const double *x, int64_t ld, void *y);
   /* y[i] <- x[n - 1 - i] */
   void (*reverse_cast)(int64_t n, const double *x, void *y);
   /* y[:, j] <- x[:, order[j]]; order[j] < 0 gives zeros */

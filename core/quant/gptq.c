@@ -15,6 +15,7 @@
  * that block was spread, as in the reference implementation (IST-DASLab/gptq): for
  * blocks of 128 and groups of 32 this is not the same as the newest values.
  *
+ * GPTAQ adds a term for the drift of the inputs: see gptq_drift.c.
  * Everything works on permuted columns: order[j] is the weight's column at place j. */
 #include <math.h>
 #include <stdlib.h>
@@ -22,43 +23,9 @@
 
 #include "base/interrupt.h"
 #include "base/mem.h"
-#include "kernel/kernel.h"
 #include "linalg/lapack.h"
+#include "quant/gptq_solve.h"
 #include "quant/parts.h"
-#include "quant/quant.h"
-
-/* A group of columns that lie together in permuted order. */
-typedef struct Run {
-  int64_t start, length;
-  int32_t slot;
-} Run;
-
-typedef struct Solve {
-  const GptqOptions *o;
-  const QuantKernels *q;
-  const Kernels *k;
-  DType d;
-  int64_t rows, n, slots;
-  int64_t widest;       /* columns that a block looks at, at most: its own and those of groups that start in it */
-  double unit;
-  int32_t *order, *slot;/* (n) */
-  bool *dead;           /* (n), by the weight's columns */
-  Run *run;             /* groups whose scales are taken on the way; none if all are known before */
-  int64_t runs, next_run;
-  double *diagonal, mean, damping;
-  double *factor;       /* (n, n): the lower factor of reversed H; R reversed */
-  double *panel;        /* (n, widest) */
-  double *inverse;      /* (widest, widest) */
-  double *drift;        /* (n, n): GPTAQ's P, or NULL */
-  Tensor *work;         /* (rows, n): weights to come, w - q of those done */
-  Tensor *done;         /* (rows, n): q */
-  Tensor *current;      /* (rows, widest) */
-  Tensor *coefficient;  /* (n, widest) */
-  Tensor *corner;       /* (block, block): U of the block */
-  Tensor *drift_block, *drift_panel;
-  Tensor *scale, *zero; /* (rows, slots) */
-  double *loss;         /* (rows) */
-} Solve;
 
 /* --- checks --- */
 
@@ -169,11 +136,11 @@ static Status take_small(Solve *s) {
   return matrix(s->d, s->rows, s->slots, &s->zero);
 }
 
-static Status take_large(Solve *s, bool drift) {
+static Status take_large(Solve *s) {
   size_t n = (size_t)s->n, m = (size_t)s->widest;
   int64_t block = s->o->block < s->n ? s->o->block : s->n;
   if (!(s->factor = mem_alloc(n * n * sizeof(double))) || !(s->panel = mem_alloc(n * m * sizeof(double))) ||
-      !(s->inverse = mem_alloc(m * m * sizeof(double))) || (drift && !(s->drift = mem_alloc(n * n * sizeof(double)))))
+      !(s->inverse = mem_alloc(m * m * sizeof(double))))
     return error_code();
   TRY(matrix(s->d, s->rows, s->n, &s->work));
   TRY(matrix(s->d, s->rows, s->n, &s->done));
@@ -184,7 +151,7 @@ static Status take_large(Solve *s, bool drift) {
 
 static void solve_release(Solve *s) {
   void *blocks[] = {s->order, s->slot, s->dead, s->run, s->diagonal, s->factor, s->panel, s->inverse, s->drift, s->loss};
-  Tensor *tensors[] = {s->work, s->done, s->current, s->coefficient, s->corner, s->drift_block, s->drift_panel, s->scale, s->zero};
+  Tensor *tensors[] = {s->work, s->done, s->current, s->coefficient, s->corner, s->shift, s->drift_panel, s->drift_corner, s->scale, s->zero};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) mem_free(blocks[i]);
   for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) tensor_release(tensors[i]);
 }
@@ -329,9 +296,11 @@ static void one_block(Solve *s, int64_t b, int64_t end) {
   int64_t m = looked_at(s, b, end);
   block_factors(s, b, end - b, m);
   bring_up_to_date(s, b, m);
+  if (s->drift) drift_block(s, b, end - b, m);
   scales_of_block(s, b, end, m);
   GptqBlock block = {.rows = s->rows, .n = end - b, .current = tensor_data(s->current), .ld_current = m, .w = column(s, s->work, b),
-                     .q = column(s, s->done, b), .ld = s->n, .inverse = tensor_data(s->corner), .slot = s->slot + b,
+                     .q = column(s, s->done, b), .ld = s->n, .inverse = tensor_data(s->corner),
+                     .drift = s->drift ? tensor_data(s->drift_corner) : NULL, .slot = s->slot + b,
                      .scale = tensor_data(s->scale), .zero = tensor_data(s->zero), .slots = s->slots, .loss = s->loss};
   s->q->gptq_block(&s->o->format, &block);
 }
@@ -379,8 +348,9 @@ static Status run(Solve *s, const Tensor *w, const Tensor *h, const Tensor *drif
   TRY(read_diagonal(s, h, report));
   TRY(order_columns(s));
   place_groups(s);
-  TRY(take_large(s, drift != NULL));
+  TRY(take_large(s));
   TRY(factorise(s, h, report));
+  if (drift) TRY(drift_prepare(s, drift));
   TRY(place_weights(s, w));
   TRY(all_blocks(s));
   return hand_over(s, w, out, report);

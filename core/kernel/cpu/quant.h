@@ -24,6 +24,8 @@ void K(quant_gram)(int64_t tokens, int64_t n, const void *x, int64_t ld, void *h
 void K(quant_mirror)(int64_t n, double scale, void *h);
 void K(quant_diagonal)(int64_t n, const void *h, double *d);
 void K(quant_reverse)(int64_t n, const void *h, const int32_t *order, const double *d, double add, double *out);
+void K(quant_permute)(int64_t n, const void *h, const int32_t *order, double *out);
+void K(quant_cast_rows)(int64_t rows, int64_t cols, const double *x, int64_t ld, void *y);
 void K(quant_reverse_cast)(int64_t n, const double *x, void *y);
 void K(quant_gather_columns)(int64_t rows, int64_t cols, const void *x, int64_t ldx, const int32_t *order, void *y, int64_t ldy);
 

@@ -35,6 +35,20 @@ void K(quant_reverse)(int64_t n, const void *h, const int32_t *order, const doub
   }
 }
 
+void K(quant_permute)(int64_t n, const void *h, const int32_t *order, double *out) {
+#pragma omp parallel for schedule(static) if (n * n > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < n; i++) {
+    const real *row = (const real *)h + (int64_t)order[i] * n;
+    for (int64_t j = 0; j < n; j++) out[i * n + j] = row[order[j]];
+  }
+}
+
+void K(quant_cast_rows)(int64_t rows, int64_t cols, const double *x, int64_t ld, void *y) {
+#pragma omp parallel for schedule(static) if (rows * cols > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < cols; j++) ((real *)y)[i * cols + j] = (real)x[i * ld + j];
+}
+
 void K(quant_reverse_cast)(int64_t n, const double *x, void *y) {
   real *to = y;
 #pragma omp parallel for simd schedule(static) if (n > PARALLEL_GRAIN)

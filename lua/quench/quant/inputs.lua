@@ -30,6 +30,9 @@ end
 
 --- Adds inputs x (..., size); full: those of the full-precision model at the same place, where drift is asked for.
 function Inputs:add(x, full)
+  if x:size(-1) ~= self.size then
+    options.fail("q.quant: inputs (%s) do not fit a layer of %d input channels", table.concat(x:shape(), ", "), self.size)
+  end
   x = x:detach():contiguous():view(-1, self.size)
   self.tokens = self.tokens + x:size(1)
   if self.sum then c.hessian_add(self.sum, x) end

@@ -35,7 +35,8 @@ local function spec_of(name)
     local names = {}
     for n in pairs(methods) do names[#names + 1] = n end
     table.sort(names)
-    options.fail("q.quant.quantize: no method %s%s; methods: %s", tostring(name), options.suggest(tostring(name), names), table.concat(names, ", "))
+    options.fail("q.quant.quantize: no method %s%s; methods: %s", tostring(name), options.suggest(tostring(name), names),
+      table.concat(names, ", "))
   end
   if not specs[name] then
     local entries = format.with_weight_entries(method.entries)
@@ -89,7 +90,8 @@ end
 --- Every layer that cannot be quantized, with its reason; raises once with all of them.
 local function check_all(stages, method, o)
   local wrong = {}
-  local function complain(r, text) wrong[#wrong + 1] = ("  %s %s: %s"):format(r.name, "(" .. table.concat(r.weight:shape(), ", ") .. ")", text) end
+  local function complain(r, text) wrong[#wrong + 1] = ("  %s %s: %s"):format(r.name, "(" .. table.concat(r.weight:shape(), ", ")
+    .. ")", text) end
   for _, stage in ipairs(stages) do
     local ok, f = pcall(format.of_options, stage.options)
     for _, r in ipairs(stage.records) do

@@ -1,0 +1,121 @@
+--- quant_model.lua - quantizing a whole model: order, calibration, reports, errors.
+
+local q = require "quench"
+local nn = require "quench.nn"
+local tap = dofile "tests/tap.lua"
+
+local function tiny(more)
+  local config = {vocab_size = 50, hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, max_position_embeddings = 64,
+    initializer_range = 0.15, seed = 3}
+  for k, v in pairs(more or {}) do config[k] = v end
+  return q.models.new("gpt_neox", config)
+end
+
+local function some_ids(n, time)
+  local s, rows = q.stream(1, "ids"), {}
+  for i = 1, n do
+    rows[i] = {}
+    for j = 1, time do rows[i][j] = s:below(50) end
+  end
+  return q.tensor(rows, "i32")
+end
+
+local function distance(a, b, ids)
+  return q.no_grad(function() return ((a:forward(ids) - b:forward(ids)) ^ 2):mean():item() end)
+end
+
+tap.test("a model rounded to nearest", function(t)
+  local m, ids = tiny(), some_ids(2, 16)
+  local before = m:forward(ids):sum():item()
+  local small, report = q.quant.quantize(m, {method = "rtn", bits = 4})
+  t.equal(m:forward(ids):sum():item(), before, "the model itself is as it was")
+  t.equal(#report, 8, "eight linear layers")
+  for i, r in ipairs(m:linears()) do
+    t.equal(report[i].name, r.name, "in order: " .. r.name)
+    local y = q.quant.rtn(r.weight, "int4")
+    t.equal((small:linears()[i].weight - y):abs():max():item(), 0, "rounded to nearest")
+    t.near(report[i].weight_error, (((y - r.weight) ^ 2):sum() / (r.weight ^ 2):sum()):item(), 1e-6, "weight error")
+  end
+  t.equal((small.by_name["embed_out.weight"].tensor - m.by_name["embed_out.weight"].tensor):abs():max():item(), 0, "the head is left alone")
+  local narrow, wide = (96 + 32 + 128) * 32, 32 * 128 -- weights in rows of 32 and of 128
+  t.near(report.bits, (narrow * (4 + 36 / 32) + wide * (4 + 36 / 128)) / (narrow + wide), 1e-12,
+    "bits a weight, scales and zero points included")
+  local with_head = select(2, q.quant.quantize(m, {method = "rtn", head = true}))
+  t.equal(with_head[#with_head].name, "embed_out", "unless asked for")
+end)
+
+tap.test("calibrated: inputs of each layer are those after the layers before it were quantized", function(t)
+  local m, ids = tiny{dtype = "f64"}, some_ids(6, 20)
+  local small, report = q.quant.quantize(m, {bits = 3, group = 16, calibration = ids, batch = 4})
+  -- by hand: take the model where everything before this layer is quantized, sum its inputs, run GPTQ
+  local check = m:clone()
+  q.no_grad(function()
+    for i, r in ipairs(check:linears()) do
+      local h = q.quant.hessian(r.weight:size(2), "f64")
+      nn.watching(function(record, x) if record == r then h:add(x) end end, function() check:forward(ids) end)
+      local y = q.quant.gptq(r.weight, h, {bits = 3, group = 16})
+      t.near((y - small:linears()[i].weight):abs():max():item(), 0, 1e-9, r.name)
+      local x = h:hessian()
+      local gap, w = y - r.weight, r.weight
+      t.near(report[i].output_error, ((gap:matmul(x) * gap):sum() / (w:matmul(x) * w):sum()):item(), 1e-6, "its output error")
+      r.weight:copy_(y)
+    end
+  end)
+  t.equal(report[1].tokens, 120, "all tokens were seen")
+  local once = q.quant.quantize(m, {bits = 3, group = 16, calibration = ids, true_sequential = false})
+  t.equal((once:linears()[1].weight - small:linears()[1].weight):abs():max():item(), 0, "once a block: the first layer is the same")
+  t.ok((once:linears()[2].weight - small:linears()[2].weight):abs():max():item() > 0, "the second is not")
+  local listed = q.quant.quantize(m, {bits = 3, group = 16, calibration = {ids:narrow(1, 1, 4), ids:narrow(1, 5, 2)}})
+  t.near(distance(listed, small, ids), 0, 1e-18, "a list of batches is the same set")
+end)
+
+tap.test("calibration helps", function(t)
+  local m, ids = tiny(), some_ids(16, 32)
+  local function error_of(o) return distance(m, (q.quant.quantize(m, o)), ids) end
+  local rtn = error_of{method = "rtn", bits = 3}
+  local gptq = error_of{bits = 3, calibration = ids}
+  local gptaq = error_of{method = "gptaq", bits = 3, calibration = ids}
+  t.ok(gptq < rtn, ("GPTQ %.4g below round to nearest %.4g"):format(gptq, rtn))
+  t.ok(gptaq < rtn, ("GPTAQ %.4g too"):format(gptaq))
+end)
+
+tap.test("options for some layers", function(t)
+  local m, ids = tiny(), some_ids(4, 16)
+  local seen = {}
+  local small, report = q.quant.quantize(m, {bits = 3, calibration = ids, skip = {"layers%.0%.mlp"}, override = {["4h_to_h"] = {bits = 8}},
+    progress = function(done, total, r) seen[done] = r.name .. " of " .. total end})
+  t.equal(#report, 6, "two were skipped")
+  t.equal(seen[6], report[6].name .. " of 6", "progress layer by layer")
+  t.ok(report[6].name:find("4h_to_h") and report[6].weight_error < 1e-3 and report[5].weight_error > 1e-3, "an override for one")
+  t.equal((small.by_name["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"].tensor
+    - m.by_name["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"].tensor):abs():max():item(), 0, "skipped means untouched")
+  local mixed = select(2, q.quant.quantize(m, {method = "rtn", format = "nvfp4", override = {dense = {format = q.quant.int(2)}}}))
+  t.ok(mixed[2].bits < 4 and mixed[1].bits > 4, "formats too")
+end)
+
+tap.test("all problems at once, before anything is done", function(t)
+  local m = tiny()
+  local list = m:linears()
+  list[2].weight:detach()[1][1] = 0 / 0
+  list[5].weight:detach()[3][3] = 1 / 0
+  local ok, message = pcall(q.quant.quantize, m, {method = "rtn"})
+  t.ok(not ok and message:find("2 layers cannot") and message:find(list[2].name, 1, true) and message:find(list[5].name, 1, true),
+    "both are listed", message)
+  m = tiny()
+  t.fails(function() q.quant.quantize(m, {bits = 4}) end, "needs calibration", "no calibration set")
+  t.fails(function() q.quant.quantize(m, {calibration = {}}) end, "is empty", "an empty one")
+  t.fails(function() q.quant.quantize(m, {method = "gptk"}) end, "did you mean 'gptq'", "a misspelt method")
+  t.fails(function() q.quant.quantize(m, {method = "rtn", damp = 0.1}) end, "unknown option 'damp'", "another method's option")
+  t.fails(function() q.quant.quantize(m, {method = "rtn", format = "nf5"}) end, "no format 'nf5'", "an unknown format")
+  t.fails(function() q.quant.quantize(m, {method = "rtn", skip = {"."}}) end, "no layer", "nothing left to do")
+  t.equal(nn.observe, nil, "no observer is left behind")
+end)
+
+tap.test("too few tokens: damped and reported", function(t)
+  local m = tiny()
+  local small, report = q.quant.quantize(m, {bits = 4, calibration = some_ids(1, 3)})
+  t.ok(report[1].rank_deficient, "3 tokens for 32 inputs")
+  t.ok(small:loss(some_ids(2, 8)):item() < 20, "and the model still works")
+end)
+
+tap.done()
