@@ -4,7 +4,7 @@
 --   local stdout, stderr, status = sh [[$Q -e 'print(1)']]
 --   local folder = sh.folder()       -- a fresh folder, removed by sh.clean()
 
-local binary = assert(os.getenv("QUENCH_BINARY"), "set QUENCH_BINARY to the binary under test")
+local binary = os.getenv("QUENCH_BINARY") or "build/quench"
 if binary:sub(1, 1) ~= "/" then binary = q.system.directory() .. "/" .. binary end
 
 local shell = {folders = {}}
@@ -26,7 +26,7 @@ end
 --- Runs a line of sh. Returns stdout, stderr and the exit status.
 function shell.run(line)
   local errors = os.tmpname()
-  local pipe = io.popen(("Q='%s'; { %s\n} 2>%s; s=$?; echo; echo $s"):format(binary, line, errors))
+  local pipe = io.popen(("export Q='%s'; { %s\n} 2>%s; s=$?; echo; echo $s"):format(binary, line, errors))
   local out = pipe:read("*a")
   pipe:close()
   local file = io.open(errors)

@@ -16,5 +16,6 @@ const BindModule bind_modules[] = {
   {"quench.c.json", bind_open_json},
   {"quench.c.text", bind_open_text},
   {"quench.c.plot", bind_open_plot},
+  {"quench.c.repl", bind_open_repl},
   {NULL, NULL},
 };

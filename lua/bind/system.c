@@ -15,7 +15,6 @@
 #include "base/sha256.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
-#include "kernel/kernel.h"
 
 #define LOCK "quench.lock"
 #define FOLDER "quench.folder"
@@ -46,13 +45,6 @@ static int system_memory_limit(lua_State *L) {
 static int system_fail_at(lua_State *L) {
   mem_fail_at((size_t)luaL_checknumber(L, 1));
   return 0;
-}
-
-/* threads(n): sets the number of threads; threads(): the number now. */
-static int system_threads(lua_State *L) {
-  if (!lua_isnoneornil(L, 1)) threads_set((int)luaL_checkinteger(L, 1));
-  lua_pushinteger(L, threads_get());
-  return 1;
 }
 
 static int system_clock(lua_State *L) {
@@ -208,8 +200,9 @@ static int system_process(lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"memory", system_memory}, {"reset_peak", system_reset_peak}, {"memory_limit", system_memory_limit},
-  {"fail_at", system_fail_at}, {"clock", system_clock}, {"threads", system_threads},
-  {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt}, {"interrupt", system_interrupt},
+  {"fail_at", system_fail_at}, {"clock", system_clock},
+  {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt},
+  {"interrupt", system_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
   {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},

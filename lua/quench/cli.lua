@@ -104,7 +104,7 @@ local function leading_options(args)
     local key, value = args[1]:match("^%-%-([%w-]+)=?(.*)$")
     if key == "jit" then jit.on()
     elseif key == "trace" then trace = true
-    elseif key == "threads" and tonumber(value) and tonumber(value) >= 1 then q.system.threads(tonumber(value))
+    elseif key == "threads" and tonumber(value) and tonumber(value) >= 1 then q.threads(tonumber(value))
     elseif key == "threads" then return bad_usage("--threads needs a number, as in --threads=2")
     elseif key == "version" then io.write("quench ", q.system.version, "\n") return 0
     elseif key == "help" then io.write(usage) return 0

@@ -6,6 +6,7 @@
 
 local system = require "quench.c.system"
 local machine = require "quench.c.machine"
+local threads_of = require("quench.c.tensor").threads
 
 local doctor = {}
 
@@ -36,7 +37,7 @@ function doctor.stamp()
   return {
     quench = versions.quench, luajit = versions.luajit, compiler = versions.compiler, glibc = versions.glibc,
     openblas = blas.config:match("OpenBLAS ([%d.]+)") or blas.config, blas_core = blas.core,
-    processor = processor_name(read("/proc/cpuinfo")), threads = system.threads(), system = jit.os, architecture = jit.arch,
+    processor = processor_name(read("/proc/cpuinfo")), threads = threads_of(), system = jit.os, architecture = jit.arch,
   }
 end
 
@@ -69,7 +70,7 @@ local function processor(r)
   r:section("Processor")
   r:line("name", "%s, %d CPUs", processor_name(info), count)
   r:line("flags", "%s", processor_flags(info))
-  r:line("threads", "%d (OMP_NUM_THREADS or --threads changes it)", system.threads())
+  r:line("threads", "%d (OMP_NUM_THREADS or --threads changes it)", threads_of())
   r:line("memory", "%s%s", gib(memory), free and ", " .. gib(free * 1024) .. " available" or "")
 end
 
@@ -81,11 +82,11 @@ local function products(r)
   local good, message = pcall(machine.blas_check)
   if good then r:line("self-check", "sgemm and dgemm agree with plain loops")
   else r:broken("%s; set OPENBLAS_CORETYPE=Haswell or Prescott", message) end
-  local threads, peak = system.threads(), machine.probe_fma(0.05)
+  local threads, peak = threads_of(), machine.probe_fma(0.05)
   local many = machine.probe_sgemm(1024, 3)
-  system.threads(1)
+  threads_of(1)
   local one = machine.probe_sgemm(1024, 2)
-  system.threads(threads)
+  threads_of(threads)
   r:line("sgemm 1024", "%.0f GFLOP/s on %d threads, %.0f on one", many, threads, one)
   r:line("peak probe", "%.0f GFLOP/s a thread (multiply-adds in registers); sgemm reaches %.0f %% of it on one", peak, 100 * one / peak)
   if blas.level ~= blas.processor_level and blas.core ~= "Zen" then

@@ -18,7 +18,7 @@ tap.test("running code", function(t)
   t.equal(out .. err .. status, "false0", "the JIT compiler is off")
   out = sh [[$Q --jit -e 'io.write(tostring((jit.status())))']]
   t.equal(out, "true", "--jit switches it on")
-  out = sh [[$Q --threads=3 -e 'io.write(q.system.threads())']]
+  out = sh [[$Q --threads=3 -e 'io.write(q.threads())']]
   t.equal(out, "3", "--threads")
   out, err, status = sh [[$Q -e 'print(1)' > /dev/full]]
   t.ok(out == "" and status == 1 and err:find("cannot write", 1, true), "a full disk on stdout is an error", err)

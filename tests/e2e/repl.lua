@@ -1,0 +1,131 @@
+-- The prompt: blocks through a pipe, and keys through a pseudo-terminal.
+local tap = dofile "tests/tap.lua"
+local sh = dofile "tests/shell.lua"
+local home = sh.folder()
+
+--- Feeds lines to quench -i. Returns stdout, stderr, status.
+local function prompt(lines)
+  q.system.write_file(home .. "/input", lines)
+  return sh(("HOME=%s $Q -i < %s/input"):format(home, home))
+end
+
+tap.test("values show themselves", function(t)
+  for input, expected in pairs{
+    ["1 + 1"] = "2\n", ["x = 3\nx"] = "3\n", ["= 4"] = "4\n", ["5;"] = "", ["5;\nans"] = "5\n", ["nil"] = "nil\n",
+    ["1, nil, 'a'"] = '1\nnil\n"a"\n',
+    ["(function() end)()"] = "", ["{1, 2, a = 'b'}"] = '{1, 2, a = "b"}\n', ["{}"] = "{}\n",
+    ["local y = 7\ny"] = "7\n",
+    ["local function f()\nreturn 8\nend\nf()"] = "8\n", ["q.tensor{1, 2}"] = tostring(q.tensor{1, 2}) .. "\n",
+    ["ones(2):sum():item()"] = "2\n",
+    ["for i = 1, 2 do\nprint(i)\nend"] = "1\n2\n", ["x = [[a\nb]]\n#x"] = "3\n", ["3 +\n4"] = "7\n",
+    ["-- a comment"] = "", ["quit\n1"] = "",
+    ["exit()\n1"] = "",
+  } do
+    local out, err, status = prompt(input)
+    t.ok(out == expected and err == "" and status == 0, input, ("got %q, %q, %d"):format(out, err, status))
+  end
+end)
+
+tap.test("errors point at what is meant", function(t)
+  for input, expected in pairs{
+    ["tensr{1}"] = "(did you mean 'tensor'?)\n   1 | tensr{1}\n       ^~~~~\n",
+    ["q.zeroes(2)"] = "(did you mean 'zeros'?)\n   1 | q.zeroes(2)\n         ^~~~~~\n",
+    ["q.ones(2):sums()"] = "attempt to call method 'sums'",
+    ["x = = 2"] = "unexpected symbol near '='\n   1 | x = = 2\n         ^\n",
+    ["q.progress{totl = 3}"] = "(did you mean 'total'?)",
+    ["for i = 1, 1 do\n  q.progress{totl = 3}\nend"] = "   2 |   q.progress{totl = 3}\n                    ^~~~\n",
+    ["error{1}"] = "error: table: ", ["error()"] = "error: nil", [":nothing"] = "no command ':nothing'",
+    ["?progess"] = "did you mean 'progress'",
+    ["q.zeros(2):matmul(q.zeros(3))"] = "(2)",
+  } do
+    local out, err, status = prompt(input)
+    t.ok(out == "" and err:find(expected, 1, true) and status == 1, input, out .. err)
+  end
+  local out, err = prompt "y = 1\nerror 'broken'\ny + 1"
+  t.ok(out == "2\n" and err == "error: broken\n", "the prompt goes on with everything kept", out .. err)
+end)
+
+tap.test("exploring", function(t)
+  for input, expected in pairs{
+    ["?progress"] = "seconds between plain lines", ["help(q.progress)"] = "seconds between plain lines",
+    ["progress?"] = "seconds between plain lines",
+    ["??tearing"] = "q.progress.message",
+    ["x = q.zeros(2, 3)\n:who"] = "x                tensor f32 (2, 3) 24 bytes", [":time 1 + 1"] = "more memory",
+    [":bench 1 + 1"] = "quartiles", [":help"] = ":bench", ["error 'a'\n:trace"] = "stack traceback", ["?"] = "Tab completes",
+  } do
+    local out = prompt(input)
+    t.ok(out:find(expected, 1, true), input, out)
+  end
+end)
+
+tap.test("a pipe without -i is one script", function(t)
+  local out, err, status = sh [[printf 'local x = 2\nprint(x * 21)' | $Q]]
+  t.equal(out .. err .. status, "42\n0", "with its locals")
+  out = sh [[echo 6 '*' 7 | $Q]]
+  t.equal(out, "42\n", "an expression prints")
+  out, err, status = sh [[echo 'error("no", 0)' | $Q]]
+  t.equal(out .. err .. status, "quench: no\n1", "an error is one")
+end)
+
+tap.test("completion", function(t)
+  local complete = require "quench.repl.complete"
+  local function at(text) return (complete.at(text, 80)) end
+  t.equal(at "q.prog", "ress", "a field")
+  t.equal(at "x = q.progress{tot", "al = ", "an option in braces")
+  t.equal(at "q.progress({every = 3, lab", "el = ", "an option in a call")
+  t.equal(at "q.progress{total = q.pro", "gress", "a value is no option")
+  t.equal(at "repea", "t", "a keyword")
+  t.equal(at "  ", "  ", "indentation")
+  t.equal(at "('x'):up", "", "what cannot be known")
+  rawset(_G, "some_tensor", q.zeros(2))
+  t.equal(at "some_tensor:requires_g", "rad", "a method")
+  t.equal(at "some_ten", "sor", "a global")
+  rawset(_G, "some_tensor", nil)
+  t.equal(at('f("' .. home .. "/inp"), "ut", "a file in a string")
+  local insert, shown = complete.at("q.z", 80)
+  t.ok(insert == "eros" or shown:find("zeros"), "several names show", insert .. shown)
+  t.equal(at "12", "", "inside a number")
+end)
+
+tap.test("history", function(t)
+  local history = require "quench.repl.history"
+  local path = home .. "/deep/er/history"
+  t.ok(history.append(path, "a = {\n  1\n}") and history.append(path, "b\\n"), "entries are written")
+  t.ok(history.append(path, "a = {\n  1\n}"), "again")
+  local entries = history.load(path)
+  t.equal(table.concat(entries, "|"), "b\\n|a = {\n  1\n}", "whole blocks come back, repeats once")
+  q.system.append_file(path, "bad \255\254 bytes\n\27[2J\n")
+  t.equal(#history.load(path), 2, "what is not text is left out")
+  t.ok(not history.append("/proc/no/where", "x"), "a place that cannot be written is no error")
+  t.equal(#history.load "/nonexistent/history", 0, "a missing file is empty")
+end)
+
+-- Keys as a terminal sends them; script(1) gives the pseudo-terminal. Pauses let the program
+-- take the terminal before the next keys come.
+tap.test("a terminal", function(t)
+  if sh "command -v script" == "" then return t.ok(true, "no script(1) here: not tried") end
+  local function typed(keys, setting)
+    local parts = {"sleep 0.4"}
+    for _, part in ipairs(keys) do parts[#parts + 1] = ("printf '%s'; sleep 0.2"):format(part) end
+    local out = sh(("{ %s; } | HOME=%s %s script -qec 'stty cols 80 rows 24; $Q' /dev/null"):format(table.concat(parts, "; "), home,
+      setting or ""))
+    return (out:gsub("\27%[[?%d;]*%a", "")) -- without the escapes that move the cursor
+  end
+  local out = typed{"x = {1,\\r", "2}\\r", "#x * 111\\r", "\\004"}
+  t.ok(out:find("222\r\n", 1, true), "a block of two lines", out)
+  out = typed{"1 +", "\\003", "333\\r", "\\004"}
+  t.ok(out:find("333\r\n", 1, true) and not out:find("error", 1, true), "Ctrl-C gives a line up", out)
+  out = typed{"while true do end\\r", "\\003", "444\\r", "\\004"}
+  t.ok(out:find("interrupted", 1, true) and out:find("444\r\n", 1, true), "Ctrl-C stops a loop", out)
+  out = typed{"q.progr\\t{tot\\t5}.total\\r", "\\004"}
+  t.ok(out:find("\n5\r\n", 1, true), "Tab completes", out)
+  out = typed{"\\033[A", "\\r", "\\004"}
+  t.ok(out:find("\n5\r\n", 1, true), "the last session's block comes back", out)
+  out = typed{"\\033[200~y = 1\\ry = y + 554\\ry\\033[201~", "\\r", "y\\r", "\\004"}
+  t.ok(out:find("555\r\n", 1, true), "a paste of several lines is one block", out)
+  out = typed({"1+665\\r", "\\004"}, "TERM=nonsense")
+  t.ok(out:find("666\r\n", 1, true), "an unknown terminal", out)
+end)
+
+sh.clean()
+tap.done()
