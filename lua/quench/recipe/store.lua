@@ -47,8 +47,19 @@ function store.claim(folder, wait)
   return lock
 end
 
+local not_finite = {NaN = 0 / 0, Infinity = math.huge, ["-Infinity"] = -math.huge} -- as json.lua writes them
+
+local function numbers_back(t)
+  for key, value in pairs(t) do
+    if type(value) == "table" then numbers_back(value)
+    elseif not_finite[value] then t[key] = not_finite[value] end
+  end
+  return t
+end
+
+--- The table in a file, or nil if there is no file.
 function store.read(path)
-  if system.exists(path) then return json.decode(system.read_file(path)) end
+  if system.exists(path) then return numbers_back(json.decode(system.read_file(path), {name = path})) end
 end
 
 function store.write(path, value)
