@@ -74,7 +74,7 @@ local function add_rates(layers, result, p)
   local function add(steps, y)
     local x = {}
     for i, step in ipairs(steps) do x[i] = millions(p, step) end
-    layers[#layers + 1] = {"line", x = x, y = y, axis = "y2", dash = "dot", colour = "grey", width = 0.8}
+    layers[#layers + 1] = {"line", x = x, y = y, axis = "y2", dash = "dotted", marker = false, colour = "grey", width = 0.8}
   end
   add({0, p.warmup < 1 and p.warmup * p.steps or p.warmup, p.steps}, {0, 1, 1})
   for _, c in ipairs(result.cooldowns) do add({c.from, c.points[#c.points].step}, {1, 0}) end
@@ -87,7 +87,8 @@ local function add_curve(layers, runs, p, key, scale, pick, style)
     seeds[i] = {}
     for k, point in ipairs(pick(result)) do x[k], seeds[i][k] = millions(p, point.step), point[key] * scale end
   end
-  local layer = {#runs > 1 and "band" or "line", x = x, colour = style.colour, label = style.label, marker = style.marker}
+  local layer = {#runs > 1 and "band" or "line", x = x, dash = "solid", colour = style.colour, label = style.label,
+    marker = style.marker}
   if #runs > 1 then layer.seeds = seeds else layer.y = seeds[1] end
   layers[#layers + 1] = layer
 end
@@ -101,7 +102,7 @@ local function panel(runs, p, key, label, scale)
       local joined = {at_step(r.stable, r.cooldowns[i].from)}
       for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
       return joined
-    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "triangle"})
+    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
   end
   return layers
 end
