@@ -76,7 +76,7 @@ local function add_rates(layers, result, p)
     for i, step in ipairs(steps) do x[i] = millions(p, step) end
     layers[#layers + 1] = {"line", x = x, y = y, axis = "y2", dash = "dotted", marker = false, colour = "grey", width = 0.8}
   end
-  add({0, p.warmup < 1 and p.warmup * p.steps or p.warmup, p.steps}, {0, 1, 1})
+  add({0, lab.warmup(p, p.steps), p.steps}, {0, 1, 1})
   for _, c in ipairs(result.cooldowns) do add({c.from, c.points[#c.points].step}, {1, 0}) end
 end
 

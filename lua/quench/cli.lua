@@ -72,6 +72,7 @@ local function run_chunk(chunk, name, arguments)
   arguments[0] = name
   local code, result = guarded(chunk, unpack(arguments))
   if code == 0 and type(result) == "table" and result.is_recipe then
+    if q.system.kind(name) == "file" then result.source, result.path = q.system.read_file(name), name end
     return guarded(require("quench.recipe").run, result, arguments)
   end
   return code

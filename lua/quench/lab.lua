@@ -174,10 +174,13 @@ local function set_of(...)
   return set
 end
 
+--- Steps of warmup: p.warmup, or that share of `steps`.
+function lab.warmup(p, steps) return p.warmup < 1 and math.floor(p.warmup * steps + 0.5) or p.warmup end
+
 --- The constant-rate run of a setting, with checkpoints at `forks` and measurements at `points`.
 -- o: steps, forks, points, formats, optim?, label. Returns {points=} and its folder.
 function lab.stable(ctx, p, data, o)
-  local warmup = q.schedule.constant{steps = o.steps, warmup = p.warmup}
+  local warmup = q.schedule.constant{warmup = lab.warmup(p, o.steps)}
   local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, points = o.points, formats = o.formats})
   return ctx:once(key, function(folder)
     local run = q.train{

@@ -49,21 +49,6 @@ local flags = options.spec("quench run", {
   {"help", "boolean", default = false, doc = "this text"},
 })
 
-local sources = {} -- chunk name -> text, of the recipes loaded by name
-
---- The text of the file that calls recipe{...}.
-local function caller_source()
-  for level = 2, 20 do
-    local info = debug.getinfo(level, "S")
-    if not info then break end
-    if sources[info.source] then return sources[info.source], info.source end
-    if info.source:sub(1, 1) == "@" and system.kind(info.source:sub(2)) == "file" then
-      return system.read_file(info.source:sub(2)), info.source:sub(2)
-    end
-  end
-  return "", nil
-end
-
 local function declare(_, given)
   local r = fields(given)
   if not r.name:match("^[%w_-]+$") then options.fail("recipe: name must be letters, digits, - and _, got '%s'", r.name) end
@@ -76,7 +61,7 @@ local function declare(_, given)
     if not good then options.fail("scale %s of %s", scale, (message:gsub("^.-:%d+: ", ""))) end
   end
   for i, claim in ipairs(r.claims) do r.claims[i] = claims.declare(claim) end
-  r.is_recipe, r.source = true, caller_source()
+  r.is_recipe, r.source = true, "" -- the loader knows the text: debug information loses a `return recipe{}`, a tail call
   return r
 end
 
@@ -97,12 +82,11 @@ end
 
 --- The recipe declared by a text. path: what to call it, and how to find it again.
 function recipe.from_text(text, path)
-  local name = "@" .. path
-  sources[name] = text
-  local chunk, message = loadstring(text, name)
+  local chunk, message = loadstring(text, "@" .. path)
   if not chunk then error(message, 0) end
   local r = chunk()
   if type(r) ~= "table" or not r.is_recipe then error(("%s does not return a recipe{...}"):format(path), 0) end
+  r.source = text
   return r
 end
 
