@@ -41,6 +41,7 @@ typedef struct Grid {
 typedef enum Range {
   RANGE_MINMAX,   /* s = (hi - lo) / (high - low), zero = round(-lo / s), with lo <= 0 <= hi */
   RANGE_MINMAX_RAW, /* the same with the plain extremes, hi - lo at least 1e-5, zero kept within the codes (AWQ) */
+  RANGE_MINMAX_REAL, /* the plain extremes, zero = -lo / s as a real number (HQQ); spans up to 1e-4 give s = 1, s at least 5e-5 */
   RANGE_GPTQ,     /* s = 2 m / (high - low): the largest positive level falls short of m by one step */
   RANGE_ABSMAX,   /* s = m / reach */
   RANGE_ABSMEAN,  /* s = factor * mean |w| */
@@ -111,6 +112,9 @@ typedef struct QuantKernels {
   void (*round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y, int32_t *codes);
   /* y <- values of codes. */
   void (*decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
+
+  /* One step of HQQ: moves the zero points, adds each row's sum |error| (before the move) to error. */
+  void (*hqq_step)(const Format *f, const Groups *g, const void *w, const void *scale, void *zero, double p, double beta, double *error);
 
   double (*absmax)(int64_t n, const void *x);
   double (*squared_error)(int64_t n, const void *x, const void *y);

@@ -133,6 +133,7 @@ static bool convention_of(Format *f, const char *name, int bits) {
   g->low = 0, g->high = 2 * half - 1;
   if (strcmp(name, "asymmetric") == 0) return f->range = RANGE_MINMAX, true;
   if (strcmp(name, "awq") == 0) return f->range = RANGE_MINMAX_RAW, true;
+  if (strcmp(name, "real") == 0) return f->range = RANGE_MINMAX_REAL, g->whole_zero = false, true;
   if (strcmp(name, "gptq") == 0) return f->range = RANGE_GPTQ, f->zero = half, true;
   g->low = -half, g->high = half - 1, g->reach = half - 1;
   f->range = RANGE_ABSMAX;
@@ -147,7 +148,7 @@ Status format_int(int bits, const char *convention, Format *out) {
   if (bits < 1 || bits > 8) return fail(ERR_ARGUMENT, "quant.int: bits must be 1 to 8, got %d", bits);
   format_clear(out, "int", bits);
   if (!convention_of(out, convention, bits))
-    return fail(ERR_ARGUMENT, "quant.int: convention '%s' is none of asymmetric, awq, gptq, full, restricted, midrise", convention);
+    return fail(ERR_ARGUMENT, "quant.int: convention '%s' is none of asymmetric, awq, real, gptq, full, restricted, midrise", convention);
   if (out->grid.reach <= 0)
     return fail(ERR_ARGUMENT, "quant.int: convention '%s' has no positive level at 1 bit; use 2 bits or more, or 'midrise'", convention);
   snprintf(out->name, sizeof out->name, "int%d_%s", bits, convention);
@@ -217,8 +218,8 @@ Groups format_groups(const Format *f, int64_t rows, int64_t cols) {
 double format_scale_bits(const Format *f) {
   static const double bits[] = {[STORE_EXACT] = 32, [STORE_F16] = 16, [STORE_BF16] = 16, [STORE_E8M0] = 8, [STORE_E4M3] = 8,
                                 [STORE_E4M3_TENSOR] = 8, [STORE_DYNAMIC8] = 8 + 32.0 / 256};
-  bool zeros = f->range == RANGE_MINMAX || f->range == RANGE_MINMAX_RAW;
-  return bits[f->store] + (zeros ? f->bits : 0);
+  double zero = f->range == RANGE_MINMAX || f->range == RANGE_MINMAX_RAW ? f->bits : f->range == RANGE_MINMAX_REAL ? bits[f->store] : 0;
+  return bits[f->store] + zero;
 }
 
 double format_bits(const Format *f, int64_t rows, int64_t cols) {

@@ -17,7 +17,8 @@ enum { GROUP_ROW = 0, GROUP_TENSOR = -1 };
 /* A row of the table: "nf4", "fp8_e4m3", "mxfp4", "nvfp4", "ternary", ... and int1 to int8. */
 Status format_named(const char *name, Format *out);
 
-/* Integers of 1 to 8 bits. Conventions: "asymmetric" (as GPTQ), "awq" (asymmetric on the plain extremes), "gptq" (GPTQ's
+/* Integers of 1 to 8 bits. Conventions: "asymmetric" (as GPTQ), "awq" (asymmetric on the plain extremes), "real"
+ * (the same with a real zero point, HQQ's), "gptq" (GPTQ's
  * symmetric), "full" (full range), "restricted" (without the lowest code), "midrise" (half-integer levels, none at zero). */
 Status format_int(int bits, const char *convention, Format *out);
 

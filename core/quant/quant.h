@@ -64,4 +64,13 @@ typedef struct GptqReport {
 /* h (in, in): (2 / tokens) x^T x. drift: NULL, or (2 / tokens) sum (x_full - x) x^T. */
 Status gptq(const Tensor *w, const Tensor *h, const Tensor *drift, const GptqOptions *o, Quantized *out, GptqReport *report);
 
+/* --- hqq.c: integers with real zero points, fitted without data --- */
+typedef struct HqqOptions {
+  int bits, iterations;
+  int64_t group;
+  double p, beta;
+} HqqOptions;
+
+Status hqq(const Tensor *w, const HqqOptions *o, Quantized *out, int *iterations);
+
 #endif

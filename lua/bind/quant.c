@@ -202,6 +202,19 @@ static int quant_gptq(lua_State *L) { /* w, hessian, drift or nil, format, {orde
   return 2;
 }
 
+static int quant_hqq(lua_State *L) { /* w, {bits=, group=, iterations=, p=, beta=} */
+  Quantized q;
+  int iterations;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  HqqOptions o = {.bits = (int)bind_field_integer(L, 2, "bits", 4), .group = bind_field_integer(L, 2, "group", 64),
+                  .iterations = (int)bind_field_integer(L, 2, "iterations", 20), .p = bind_field_number(L, 2, "p", 0.7),
+                  .beta = bind_field_number(L, 2, "beta", 10)};
+  bind_check(L, hqq(bind_tensor(L, 1), &o, &q, &iterations));
+  push_quantized(L, &q);
+  lua_pushnumber(L, iterations), lua_setfield(L, -2, "iterations");
+  return 2;
+}
+
 static const luaL_Reg methods[] = {
   {"with", with}, {"describe", format_describe}, {"bits_per_weight", bits_per_weight}, {"levels", level_list}, {NULL, NULL},
 };
@@ -209,7 +222,7 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg functions[] = {
   {"named", named}, {"integer", integer}, {"gaussian", gaussian}, {"levels", levels}, {"format_list", format_list},
   {"rtn", quant_rtn}, {"hessian_add", quant_hessian_add}, {"hessian_finish", quant_hessian_finish}, {"diagonal", quant_diagonal}, {"drift_add", quant_drift_add},
-  {"gptq", quant_gptq}, {NULL, NULL},
+  {"gptq", quant_gptq}, {"hqq", quant_hqq}, {NULL, NULL},
 };
 
 int bind_open_quant(lua_State *L) {

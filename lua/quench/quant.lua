@@ -11,6 +11,7 @@ add(require "quench.quant.format")
 M.rtn = require "quench.quant.rtn"
 M.gptq = require("quench.quant.gptq").gptq
 M.hessian = require("quench.quant.inputs").hessian
+add(require "quench.quant.hqq")
 add(require "quench.quant.model")
 
 return M

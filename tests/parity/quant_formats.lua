@@ -48,6 +48,23 @@ tap.test("small floats and tables", function(t)
   t.equal(y[1][12], .75, "mxfp4: .9223 saturates")
 end)
 
+tap.test("HQQ", function(t)
+  local _, r = quant.hqq(V, {bits = 4, group = 32})
+  t.near(1 / r.scale:item(), 13.0548303, 1e-7, "4 bits: S") t.near(r.zero:item(), 3.0203982, 1e-7, "zero point")
+  t.equal(r.iterations, 4, "4 iterations") t.near(r.mse / 3.7298734e-4, 1, 2e-7, "mean squared error")
+  local y
+  y, r = quant.hqq(V, {bits = 3, group = 32})
+  t.near(1 / r.scale:item(), 6.0922541, 1e-7, "3 bits: S") t.near(r.zero:item(), 1.7116025, 1e-7, "zero point")
+  t.equal(r.iterations, 6, "6 iterations") t.near(r.mse / 1.3744801e-3, 1, 2e-7, "mean squared error")
+  t.near(((y - V) ^ 2):mean():item(), r.mse, 1e-15, "which is that of the values")
+  local w = q.randn(16, 130, "f64", q.stream(9, "w"))
+  local start, fitted = quant.rtn(w, quant.int(3, {convention = "real", group = 64})), quant.hqq(w, {bits = 3})
+  t.ok(((fitted - w):abs() ^ 0.7):sum():item() < ((start - w):abs() ^ 0.7):sum():item(), "sum |error|^0.7 falls")
+  t.equal((quant.hqq(w, {bits = 3, iterations = 0}) - start):abs():max():item(), 0, "no iterations: round to nearest")
+  t.ok(quant.hqq(q.zeros(2, 64)):abs():max():item() == 0, "zeros stay zero")
+  t.fails(function() quant.hqq(w / 0) end, "NaN", "infinite weights")
+end)
+
 -- A value in a format whose scale is held at 1 by a companion at the format's largest number.
 local function alone(format, largest, x)
   return quant.rtn(q.tensor({{x, largest}}, "f64"), format)[1][1]
@@ -109,6 +126,7 @@ for _, f in ipairs(quant.formats()) do every[#every + 1] = quant[f.name]() end
 for bits = 1, 8 do
   every[#every + 1] = quant.int(bits, {group = 16})
   every[#every + 1] = quant.int(bits, {convention = "awq", group = 24})
+  every[#every + 1] = quant.int(bits, {convention = "real", group = 24})
   every[#every + 1] = quant.int(bits, {convention = "gptq", group = 16})
   every[#every + 1] = quant.int(bits, {convention = "midrise"})
   every[#every + 1] = quant.gaussian(bits)
@@ -126,7 +144,7 @@ tap.test("every value goes to the nearest level of its group, for every format",
     local d, levels = f:describe(), f:levels()
     local size = d.group > 0 and d.group or 70
     local v, s, z, off, excess = y:totable(), r.scale:totable(), r.zero:totable(), 0, 0
-    local shifted = d.name:find("asymmetric") or d.name:find("awq")
+    local shifted = d.name:find("asymmetric") or d.name:find("awq") or d.name:find("real")
     for i = 1, 3 do
       for j = 1, 70 do
         local row, g = d.group == -1 and 1 or i, d.group == -1 and 1 or math.floor((j - 1) / size) + 1
@@ -173,7 +191,8 @@ tap.test("a factor of two on the weights is a factor of two on the result", func
   local w = q.randn(4, 64, "f64", q.stream(4, "w"))
   for _, f in ipairs(every) do
     local name = f:describe().name
-    if not name:find("awq") and not name:find("gauss") and name ~= "nvfp4_one_level" then -- these have absolute numbers in their rules
+    if not name:find("awq") and not name:find("real") and not name:find("gauss")
+      and name ~= "nvfp4_one_level" then -- these have absolute numbers in their rules
       t.near((quant.rtn(w * 8, f) - quant.rtn(w, f) * 8):abs():max():item(), 0, 1e-12, tostring(f))
     end
   end

@@ -16,6 +16,7 @@ void K(quant_store_scales)(int64_t n, void *scale);
 void K(quant_round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y,
                     int32_t *codes);
 void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
+void K(quant_hqq_step)(const Format *f, const Groups *g, const void *w, const void *scale, void *zero, double p, double beta, double *error);
 double K(quant_absmax)(int64_t n, const void *x);
 double K(quant_squared_error)(int64_t n, const void *x, const void *y);
 

@@ -83,6 +83,10 @@ static void scale_of(const Format *f, double unit, const Extent *e, real clip, r
       s = real_max(high - low, (real)1e-5) / steps;
       *zero = clamp(-real_round(low / s), (real)f->grid.low, (real)f->grid.high);
       break;
+    case RANGE_MINMAX_REAL:
+      s = high - low > (real)1e-4 ? real_max((high - low) / steps, (real)5e-5) : 1;
+      *zero = -low / s;
+      break;
     case RANGE_GPTQ: s = (m + m) / steps > 0 ? (m + m) / steps : 2 / steps; break;
     case RANGE_ABSMAX: s = m / (real)f->grid.reach; break;
     case RANGE_ABSMEAN: s = (real)(f->factor * e->magnitude / f->grid.reach) * clip; break;

@@ -28,10 +28,16 @@ local function with_shared(name, own)
   return options.spec(name, entries)
 end
 
+--- A group as the core counts it: columns, 0 for a row, -1 for the tensor.
+local function group_number(group)
+  if group == "row" or group == -1 then return 0 elseif group == "tensor" then return -1 end
+  return group
+end
+M.group_number = group_number
+
 --- Applies checked shared options to a format.
 local function changed(format, o)
-  local group = o.group
-  if group == "row" or group == -1 then group = 0 elseif group == "tensor" then group = -1 end
+  local group = group_number(o.group)
   local search = o.search == true and 80 or o.search == false and 0 or o.search
   return format:with{group = group, clip = o.clip, search = search, norm = o.norm or search and search > 0 and 2.4 or nil,
     scale = o.scale, power = o.power}
@@ -39,7 +45,7 @@ end
 
 local int = with_shared("q.quant.int", {
   {"symmetric", "boolean", default = false, doc = "short for convention = 'gptq'"},
-  {"convention", "string", choices = {"asymmetric", "awq", "gptq", "full", "restricted", "midrise"},
+  {"convention", "string", choices = {"asymmetric", "awq", "real", "gptq", "full", "restricted", "midrise"},
     doc = "the grid and its scale, see below; 'asymmetric' unless given"},
 })
 
@@ -56,6 +62,7 @@ help.add{"q.quant.int", M.int, "int(bits, options) -> format", "Integers of 1 to
 Conventions, with m the largest magnitude of a group and b the bits:
   asymmetric  s = (max - min) / (2^b - 1), zero point round(-min / s), 0 always inside the range (GPTQ)
   awq         the same with the plain extremes, range at least 1e-5
+  real        the same with the zero point as a real number (HQQ's start)
   gptq        s = 2 m / (2^b - 1), codes -2^(b-1) .. 2^(b-1) - 1: +m is clipped by one step
   full        s = m / (2^(b-1) - 1), the same codes
   restricted  as full, without the lowest code

@@ -8,6 +8,7 @@
 local c = require "quench.c.quant"
 local format = require "quench.quant.format"
 local gptq = require "quench.quant.gptq"
+local hqq = require "quench.quant.hqq"
 
 local methods = {}
 
@@ -49,6 +50,11 @@ methods.gptaq = {
     o.drift = inputs:drift()
     return gptq.run(w, inputs, o)
   end),
+}
+
+methods.hqq = {
+  doc = "HQQ: integers with fitted real zero points, without data", entries = hqq.entries, needs = {},
+  run = each(function(w, _, o) return hqq.run(w, o) end),
 }
 
 return methods
