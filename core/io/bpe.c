@@ -24,7 +24,8 @@ Status ids_add(Ids *ids, int32_t id) {
   return OK;
 }
 
-static Status ids_append(Ids *ids, const int32_t *id, int64_t n) {
+Status ids_append(Ids *ids, const int32_t *id, int64_t n) {
+  if (n == 0) return OK;
   TRY(ids_reserve(ids, n));
   memcpy(ids->id + ids->count, id, (size_t)n * sizeof *id);
   ids->count += n;

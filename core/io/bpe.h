@@ -18,6 +18,7 @@ typedef struct Ids {
   int64_t count, room;
 } Ids;
 Status ids_add(Ids *ids, int32_t id);
+Status ids_append(Ids *ids, const int32_t *id, int64_t n);
 void ids_free(Ids *ids);
 
 typedef struct Token {

@@ -15,6 +15,7 @@ static int by_layout(const void *a, const void *b) {
   return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+static int by_name(const void *a, const void *b) { return strcmp((*(const SafeItem *const *)a)->name, (*(const SafeItem *const *)b)->name); }
 static int by_key(const void *a, const void *b) { return strcmp(((const SafePair *)a)->key, ((const SafePair *)b)->key); }
 
 static uint64_t item_bytes(const SafeItem *t) {
@@ -51,8 +52,6 @@ static Status make_header(Buffer *b, int count, const SafeItem **order, int pair
   TRY(buffer_text(b, "{"));
   if (pairs) TRY(add_metadata(b, pairs, metadata));
   for (int i = 0; i < count; i++) {
-    if (i && strcmp(order[i]->name, order[i - 1]->name) == 0) return fail(ERR_ARGUMENT, "save: two tensors named '%s'", order[i]->name);
-    if (strcmp(order[i]->name, "__metadata__") == 0) return fail(ERR_ARGUMENT, "save: a tensor must not be named '__metadata__'");
     if (i || pairs) TRY(buffer_text(b, ","));
     TRY(add_item(b, order[i], &at));
   }
@@ -60,6 +59,18 @@ static Status make_header(Buffer *b, int count, const SafeItem **order, int pair
   while (b->used % 8) TRY(buffer_text(b, " "));
   length = b->used - 8;
   memcpy(b->data, &length, 8);
+  return OK;
+}
+
+/* In the order of the file; names must differ, also from the one that the format keeps for itself. */
+static Status lay_out(int count, const SafeItem **order) {
+  if (count == 0) return OK;
+  qsort(order, (size_t)count, sizeof *order, by_name);
+  for (int i = 0; i < count; i++) {
+    if (i && strcmp(order[i]->name, order[i - 1]->name) == 0) return fail(ERR_ARGUMENT, "save: two tensors named '%s'", order[i]->name);
+    if (strcmp(order[i]->name, "__metadata__") == 0) return fail(ERR_ARGUMENT, "save: a tensor must not be named '__metadata__'");
+  }
+  qsort(order, (size_t)count, sizeof *order, by_layout);
   return OK;
 }
 
@@ -80,9 +91,9 @@ Status safetensors_write(const char *path, int count, const SafeItem *items, int
   Status s = order && sorted ? OK : error_code();
   if (s == OK) {
     for (int i = 0; i < count; i++) order[i] = &items[i];
-    if (count) qsort(order, (size_t)count, sizeof *order, by_layout);
     if (pairs) memcpy(sorted, metadata, (size_t)pairs * sizeof *sorted);
-    s = make_header(&header, count, order, pairs, sorted);
+    s = lay_out(count, order);
+    if (s == OK) s = make_header(&header, count, order, pairs, sorted);
   }
   if (s == OK) s = write_file(path, &header, count, order);
   buffer_free(&header);

@@ -157,14 +157,9 @@ static Status encode_stretch(Encoding *e, const char *text, size_t bytes, bool f
   return OK;
 }
 
-static Status add_all(Ids *out, const Ids *more) {
-  for (int64_t i = 0; i < more->count; i++) TRY(ids_add(out, more->id[i]));
-  return OK;
-}
-
 Status tokenizer_encode(Tokenizer *t, const char *text, size_t bytes, bool special, Ids *out) {
   Encoding e = {.t = t, .out = out};
-  if (special) TRY(add_all(out, &t->before));
+  if (special) TRY(ids_append(out, t->before.id, t->before.count));
   for (size_t at = 0; at < bytes;) {
     size_t start = at, end = bytes;
     int hit = added_next(&t->raw, text, bytes, &start, &end);
@@ -172,7 +167,7 @@ Status tokenizer_encode(Tokenizer *t, const char *text, size_t bytes, bool speci
     if (hit >= 0) TRY(ids_add(out, t->raw.item[hit].id));
     at = end;
   }
-  return special ? add_all(out, &t->after) : OK;
+  return special ? ids_append(out, t->after.id, t->after.count) : OK;
 }
 
 /* --- decoding --- */

@@ -17,5 +17,6 @@ const BindModule bind_modules[] = {
   {"quench.c.text", bind_open_text},
   {"quench.c.plot", bind_open_plot},
   {"quench.c.repl", bind_open_repl},
+  {"quench.c.tokenizer", bind_open_tokenizer},
   {NULL, NULL},
 };

@@ -16,5 +16,6 @@ int bind_open_json(lua_State *L);
 int bind_open_text(lua_State *L);
 int bind_open_plot(lua_State *L);
 int bind_open_repl(lua_State *L);
+int bind_open_tokenizer(lua_State *L);
 
 #endif

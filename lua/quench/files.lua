@@ -46,7 +46,8 @@ function M.open(path) return c.open(path) end
 
 function M.save(path, tensors, metadata) return c.save(path, tensors, metadata) end
 
-help.add{"q.load", M.load, "load(path, options?) -> {name = tensor}, metadata", "Reads a safetensors file, a sharded one, or a folder with one.",
+help.add{"q.load", M.load, "load(path, options?) -> {name = tensor}, metadata",
+  "Reads a safetensors file, a sharded one, or a folder with one.",
   text = [[
 F32, F16, BF16 and the 8-bit floats become f32, F64 f64, integers i32 where they fit and f64 (exact to 2^53) where not.
 path: a .safetensors file, a model.safetensors.index.json, or a folder that holds either. NaN is data, see finite.]],

@@ -17,6 +17,7 @@ local modules = {
   quant = "quench.quant",
   recipe = "quench.recipe",
   schedule = "quench.schedule",
+  tokenizer = "quench.tokenizer",
   train = "quench.train",
 }
 
