@@ -14,6 +14,7 @@ const BindModule bind_modules[] = {
   {"quench.c.optim", bind_open_optim},
   {"quench.c.io", bind_open_io},
   {"quench.c.json", bind_open_json},
+  {"quench.c.linalg", bind_open_linalg},
   {"quench.c.text", bind_open_text},
   {"quench.c.plot", bind_open_plot},
   {"quench.c.repl", bind_open_repl},

@@ -13,6 +13,7 @@ int bind_open_machine(lua_State *L);
 int bind_open_optim(lua_State *L);
 int bind_open_io(lua_State *L);
 int bind_open_json(lua_State *L);
+int bind_open_linalg(lua_State *L);
 int bind_open_text(lua_State *L);
 int bind_open_plot(lua_State *L);
 int bind_open_repl(lua_State *L);

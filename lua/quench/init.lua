@@ -5,8 +5,10 @@ local q = {}
 
 local modules = {
   -- one line each, in order of the alphabet
+  curvature = "quench.curvature",
   help = "quench.help",
   json = "quench.json",
+  linalg = "quench.linalg",
   lab = "quench.lab",
   models = "quench.models",
   nn = "quench.nn",

@@ -1,0 +1,283 @@
+--- operator.lua - symmetric linear operators on parameter space: H, G, F, and what is made of them.
+--
+-- An operator is a list of terms, one a batch, whose weighted mean it is. A term takes a direction
+-- (a list of tensors) and returns the product with it. The Hessian's term is forward over reverse:
+-- the gradient is recorded once (create_graph), each product is a tangent sweep over that graph
+-- (Pearlmutter 1994), exact and about two gradients dear.
+--
+-- Keeping a batch's graph saves the gradient each time and costs its memory; `keep` decides.
+
+local q = require "quench"
+local options = require "quench.options"
+local system = require "quench.c.system"
+local objective = require "quench.curvature.objective"
+local vectors = require "quench.curvature.vectors"
+local estimate = require "quench.curvature.estimate"
+
+local M = {}
+
+local Operator = {}
+Operator.__index = Operator
+
+M.options = {
+  {"keep", "boolean|string", default = "auto", choices = {"auto"}, doc = "keep the recorded gradient of each batch between products"},
+  {"memory", "number", default = 2 ^ 30, min = 0, unit = "bytes",
+    doc = "the most that keep = auto may hold, and that a Lanczos basis may take"},
+}
+for i, entry in ipairs(objective.options) do table.insert(M.options, i, entry) end
+
+--- An operator from terms, which make_term(batch) makes; see M.term.
+function M.new(name, goal, o, make_term)
+  local self = setmetatable({
+    what = goal.what, name = name, goal = goal, params = goal.params, names = goal.names, records = goal.records, layout = goal.layout,
+    dimension = goal.layout.dimension, dtype = goal.layout.dtype, weights = goal.weights, memory = o.memory,
+    terms = {}, products = 0, cost = {batches = #goal.closures},
+  }, Operator)
+  for b = 1, #goal.closures do self.terms[b] = make_term(b) end
+  return self
+end
+
+--- A batch's part of an operator. build() makes the graph that product(graph, views, indices) uses; a product wants
+-- and gives one tensor a parameter, or for `indices` one for each of those.
+function M.term(build, product) return {build = build, product = product} end
+
+--- The entries at the indices, or all.
+local function pick(list, indices)
+  if not indices then return list end
+  local out = {}
+  for k, i in ipairs(indices) do out[k] = list[i] end
+  return out
+end
+M.pick = pick
+
+--- Builds the first graph, and from its time and bytes decides what to keep.
+function M.measure(self, keep)
+  local bytes, start = system.memory().live, system.clock()
+  local term = self.terms[1]
+  term.graph = q.with_grad(q.scope, function()
+    local graph = term.build()
+    bytes = math.max(0, system.memory().live - bytes)
+    if keep == "auto" then keep = bytes * #self.terms <= self.memory end
+    return keep and graph or nil
+  end)
+  self.keep = keep
+  local cost = self.cost
+  cost.gradient_seconds, cost.graph_bytes, cost.kept_bytes = system.clock() - start, bytes, keep and bytes * #self.terms or 0
+  cost.gradients = (keep and 2 or 3) * #self.terms -- a product is two gradients on a kept graph, three from nothing
+  cost.seconds = cost.gradients * cost.gradient_seconds
+  return self
+end
+
+--- The Hessian of a loss.
+function M.hessian(what, source, params, o)
+  local goal = objective.new(what, source, params, o)
+  params = goal.params
+  for i, p in ipairs(params) do
+    if not p:needs_grad() then options.fail("%s: params[%d] does not require a gradient; call :requires_grad() on it", what, i) end
+  end
+  local self = M.new("Hessian", goal, o, function(b)
+    return M.term(function()
+      local loss = goal:loss(b)
+      return {loss = loss:item(), gradient = q.grad(loss, params, {create_graph = true})}
+    end, function(graph, v, indices) return q.jvp(pick(graph.gradient, indices), pick(params, indices), v) end)
+  end)
+  return M.measure(self, o.keep)
+end
+
+-- ---- products -----------------------------------------------------------------
+
+local function keep_tensors(graph)
+  for _, v in pairs(graph) do
+    if type(v) == "userdata" then q.keep(v) elseif type(v) == "table" then keep_tensors(v) end
+  end
+  return graph
+end
+
+--- Calls fn(b, graph, term) for each batch in a scope of its own.
+function Operator:each(fn)
+  for b, term in ipairs(self.terms) do
+    if self.keep and not term.graph then term.graph = keep_tensors(q.with_grad(q.scope, term.build)) end
+    q.scope(function() fn(b, term.graph or q.with_grad(term.build), term) end)
+  end
+end
+
+--- Flat in, flat out: the mean product over the batches.
+function Operator:product(x)
+  local out = self.layout:zeros()
+  local from, to = self.layout:views(x), self.layout:views(out)
+  self:each(function(b, graph, term)
+    for i, t in ipairs(term.product(graph, from)) do to[i]:axpby_(1, t, self.weights[b]) end
+  end)
+  self.products = self.products + 1
+  return out
+end
+
+--- op:apply(v): the product with a list of tensors, as a list.
+function Operator:apply(v)
+  local x = self.layout:flatten(v, "v")
+  return self.layout:list(q.scope(self.product, self, x))
+end
+
+--- x . A x of each batch, for a flat x.
+function Operator:forms(x)
+  local forms, views = {}, self.layout:views(x)
+  self:each(function(b, graph, term)
+    local sum = 0
+    for i, t in ipairs(term.product(graph, views)) do sum = sum + t:dot(views[i]) end
+    forms[b] = sum
+  end)
+  self.products = self.products + 1
+  return forms
+end
+
+--- op:quadratic_form(d): d . A d, with its standard error over the batches.
+function Operator:quadratic_form(d)
+  local forms = q.scope(function() return self:forms(self.layout:flatten(d, "d")) end)
+  local value, error = estimate.mean(forms, self.weights)
+  return estimate.new{name = "d.Hd", value = value, error = error, values = forms}
+end
+
+local function need(self, graph, what)
+  if graph[what] == nil then options.fail("%s: this operator has no %s", self.what, what) end
+  return graph[what]
+end
+
+--- op:loss(): the mean loss over the batches, with its standard error.
+function Operator:loss()
+  local losses = {}
+  self:each(function(b, graph) losses[b] = need(self, graph, "loss") end)
+  local value, error = estimate.mean(losses, self.weights)
+  return estimate.new{name = "loss", value = value, error = error, values = losses}
+end
+
+--- The mean gradient, flat.
+function Operator:flat_gradient()
+  local out = self.layout:zeros()
+  local to = self.layout:views(out)
+  self:each(function(b, graph)
+    local gradient = pick(need(self, graph, "gradient"), self.indices)
+    for i, g in ipairs(gradient) do q.no_grad(to[i].axpby_, to[i], 1, g, self.weights[b]) end
+  end)
+  return out
+end
+
+--- op:gradient(): the mean gradient over the batches, as a list.
+function Operator:gradient() return self.layout:list(q.scope(self.flat_gradient, self)) end
+
+--- op:dense(): the whole matrix (n, n), one product a row. For small n: teaching and tests.
+function Operator:dense()
+  if self.dimension > 4096 then options.fail("dense: %d parameters; this is for up to 4096", self.dimension) end
+  local rows = q.zeros(self.dimension, self.dimension, self.dtype)
+  for i = 1, self.dimension do
+    q.scope(function()
+      local e = self.layout:zeros()
+      e[i] = 1
+      rows:narrow(1, i, 1):view(self.dimension):copy_(self:product(e))
+    end)
+  end
+  return rows
+end
+
+--- op:refresh(): drops the kept graphs, so that the next product sees the parameters as they are then.
+function Operator:refresh()
+  for _, term in ipairs(self.terms) do term.graph = nil end
+end
+
+function Operator:__tostring()
+  local text = ("%s of %d parameters (%s), mean of %d batch%s"):format(self.name, self.dimension, self.dtype, #self.terms,
+    #self.terms == 1 and "" or "es")
+  local cost = self.cost
+  if not cost.gradients then return text end
+  return text .. ("; a product costs about %d gradients, %.2g s; graphs %s (%.3g MB)"):format(cost.gradients, cost.seconds,
+    self.keep and "kept" or "made anew", cost.graph_bytes / 1e6)
+end
+
+-- ---- operators from operators -----------------------------------------------
+
+local inherited = {"params", "layout", "dimension", "dtype", "weights", "memory", "names", "records", "goal", "cost", "keep", "indices",
+  "what", "name"}
+
+--- An operator on the same graphs, with other products.
+local function derived(self, fields, product)
+  for _, key in ipairs(inherited) do
+    if fields[key] == nil then fields[key] = self[key] end
+  end
+  fields.products, fields.terms = 0, {}
+  for b, term in ipairs(self.terms) do
+    fields.terms[b] = {build = term.build, graph = term.graph, product = product(term)}
+  end
+  return setmetatable(fields, Operator)
+end
+
+--- S A S for a diagonal S, given as a flat vector. Shares the graphs of A.
+function Operator:scaled(s, name)
+  return derived(self, {name = name or "scaled " .. self.name, scale = s}, function(term)
+    return function(graph, v, indices)
+      local by, scaled, out = pick(self.layout:views(s), indices), {}, {}
+      for i, t in ipairs(v) do scaled[i] = t * by[i] end
+      for i, t in ipairs(term.product(graph, scaled, indices)) do out[i] = t * by[i] end
+      return out
+    end
+  end)
+end
+
+--- op:subset{indices}: the diagonal block of some of the parameters. Shares the graphs.
+function Operator:subset(indices)
+  if self.indices then options.fail("subset: this operator is a subset already; take subsets of the whole") end
+  for _, i in ipairs(indices) do
+    if not self.params[i] then options.fail("subset: there is no parameter %s; there are %d", tostring(i), #self.params) end
+  end
+  local params = pick(self.params, indices)
+  local layout = vectors.layout("subset", params)
+  return derived(self, {indices = indices, params = params, layout = layout, dimension = layout.dimension,
+    names = pick(self.names, indices), records = self.records and pick(self.records, indices)}, function(term)
+    return function(graph, v) return term.product(graph, v, indices) end
+  end)
+end
+
+--- The operator of a symmetric matrix (n, n): for known answers and teaching.
+function M.matrix(a)
+  local what = "q.curvature.matrix"
+  if a:ndim() ~= 2 or a:size(1) ~= a:size(2) then
+    options.fail("%s: a square matrix expected, got shape (%s)", what, table.concat(a:shape(), ", "))
+  end
+  local goal = objective.new(what, function() options.fail("%s: a matrix has no loss", what) end, {q.zeros(a:size(1), a:dtype())}, {})
+  local self = M.new("matrix", goal, {memory = 2 ^ 30}, function()
+    return M.term(function() return {} end, function(_, v) return {a:matmul(v[1])} end)
+  end)
+  self.keep, self.cost.seconds = true, 0
+  return self
+end
+
+function M.is_operator(x) return getmetatable(x) == Operator end
+
+--- (loss, params, options), or (model, options), sorted: the model's parameters are taken where none are given.
+function M.arguments(a, b, given)
+  if objective.is_model(a) and given == nil and type(b) == "table" and b[1] == nil then return a, nil, b end
+  return a, b, given
+end
+
+--- The operator and the options from (operator, options) or (loss, params, options), as every estimator takes them.
+function M.resolve(spec, ...)
+  local a, b, given = M.arguments(...)
+  if M.is_operator(a) then
+    for _, entry in ipairs(M.options) do
+      if b and b[entry[1]] ~= nil then options.fail("%s: %s belongs to the operator; give it to q.curvature.operator", spec.name,
+        entry[1]) end
+    end
+    return a, spec(b)
+  end
+  local o = spec(given)
+  return M.hessian(spec.name, a, b, o), o
+end
+
+--- A spec of an estimator: its own entries, then those of loops and operators.
+function M.spec(name, entries)
+  local all = {}
+  for _, list in ipairs{entries, estimate.options, M.options} do
+    for _, entry in ipairs(list) do all[#all + 1] = entry end
+  end
+  return options.spec(name, all)
+end
+
+return M

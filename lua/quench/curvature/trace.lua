@@ -1,0 +1,177 @@
+--- trace.lua - traces and diagonals from products with random signs.
+--
+-- Hutchinson (1990): E[z . A z] = tr A for independent z_i = +-1; the variance of one sample is
+-- 2 (|A|_F^2 - sum A_ii^2). One pass gives every layer: E[z_l . (A z)_l] = tr A_ll.
+-- Hutch++ (Meyer, Musco, Musco and Woodruff 2021): a third of the products finds the range Q of A S,
+-- a third gives the trace there exactly, and Hutchinson runs on what is left, which is small.
+
+local q = require "quench"
+local options = require "quench.options"
+local operator = require "quench.curvature.operator"
+local estimate = require "quench.curvature.estimate"
+local basis = require "quench.curvature.basis"
+
+local M = {}
+
+M.spec = operator.spec("q.curvature.trace", {
+  {"method", "string", default = "hutchinson", choices = {"hutchinson", "hutch++"}, doc = "how"},
+  {"samples", "integer", default = 64, min = 2, doc = "products, at most"},
+  {"precision", "number", above = 0, doc = "stop when the standard error is below this part of the value (after at least 8 samples)"},
+  {"steps", "list", doc = "quantization step sizes s, a number or tensor a parameter: the trace of S A S"},
+  {"groups", "string|list", default = "tensor", doc = "traces of parts: tensor, layer, role, or a label for each parameter"},
+})
+
+M.diagonal_spec = operator.spec("q.curvature.diagonal", {
+  {"samples", "integer", default = 64, min = 2, doc = "products"},
+})
+
+local MIN_SAMPLES = 8 -- before a standard error may stop the loop
+
+-- ---- groups of parameters ---------------------------------------------------------
+
+--- Labels in order of appearance, and for each parameter the number of its label.
+local function grouping(op, groups)
+  local labels, number, of = {}, {}, {}
+  for i, name in ipairs(op.names) do
+    local label
+    if type(groups) == "table" then label = groups[i]
+    elseif groups == "tensor" then label = name
+    elseif groups == "layer" or groups == "role" then
+      if not op.records then options.fail("q.curvature.trace: groups = %q needs a model; give a list of labels", groups) end
+      label = op.records[i][groups]
+      if groups == "layer" then label = label and ("layer %s"):format(label) or op.records[i].role end
+    else options.fail("q.curvature.trace: groups must be tensor, layer, role or a list of labels, got %q", groups) end
+    if label == nil then options.fail("q.curvature.trace: groups has no label for parameter %d (%s)", i, name) end
+    if not number[label] then labels[#labels + 1] = label number[label] = #labels end
+    of[i] = number[label]
+  end
+  return labels, of
+end
+M.grouping = grouping
+
+--- Sums of numbers, one a parameter, over the groups.
+local function by_group(numbers, of, count)
+  local sums = {}
+  for k = 1, count do sums[k] = 0 end
+  for i, x in ipairs(numbers) do sums[of[i]] = sums[of[i]] + x end
+  return sums
+end
+
+--- One estimate a group, from rows of sums.
+local function group_estimates(rows, labels)
+  local out = {}
+  for k, label in ipairs(labels) do
+    local values = {}
+    for i, row in ipairs(rows) do values[i] = row[k] end
+    out[k] = estimate.of(values, {name = label})
+    out[k].values = nil
+  end
+  return out
+end
+
+-- ---- Hutchinson ----------------------------------------------------------------------
+
+local function precise(values, precision)
+  if not precision or #values < MIN_SAMPLES then return false end
+  local value, error = estimate.mean(values)
+  return error <= precision * math.abs(value)
+end
+
+local function total(numbers)
+  local sum = 0
+  for _, x in ipairs(numbers) do sum = sum + x end
+  return sum
+end
+
+local function hutchinson(op, o)
+  local stream = q.stream(o.seed, "curvature/trace")
+  local labels, of = grouping(op, o.groups)
+  local rows, values = {}, {}
+  local _, interrupted = estimate.loop(o, "trace", o.samples, op, function()
+    local dots = q.scope(function()
+      local z = op.layout:rademacher(stream)
+      return op.layout:dots(z, op:product(z))
+    end)
+    rows[#rows + 1] = by_group(dots, of, #labels)
+    values[#rows] = total(dots)
+    return precise(values, o.precision), {trace = estimate.mean(values)}
+  end)
+  for i = #rows, #values + 1, -1 do rows[i] = nil end -- a round that was cut in two
+  return estimate.of(values, {name = "trace", products = #values, groups = group_estimates(rows, labels), interrupted = interrupted})
+end
+
+-- ---- Hutch++ ---------------------------------------------------------------------------
+
+--- An orthonormal basis of the range of A S, S of random signs, and the trace of A on it.
+local function range_part(op, stream, third)
+  local range, exact = basis.new(op.layout, third), 0
+  for _ = 1, third do
+    q.scope(function() range:add(op:product(op.layout:rademacher(stream))) end)
+  end
+  for k = 1, range.count do
+    exact = exact + q.scope(function()
+      local row = range:row(k)
+      return row:dot(op:product(row))
+    end)
+  end
+  return range, exact
+end
+
+local function hutch(op, o)
+  local stream = q.stream(o.seed, "curvature/trace")
+  local third = math.max(1, math.floor(o.samples / 3))
+  local range, exact = range_part(op, stream, third)
+  local values = {}
+  local _, interrupted = estimate.loop(o, "trace (hutch++)", third, op, function()
+    local x = q.scope(function()
+      local g = op.layout:rademacher(stream)
+      range:project_out(g)
+      return g:dot(op:product(g))
+    end)
+    values[#values + 1] = exact + x
+    return precise(values, o.precision), {trace = estimate.mean(values)}
+  end)
+  range:free()
+  local e = estimate.of(values, {name = "trace", exact_part = exact, rank = range.count, interrupted = interrupted})
+  e.products = third + range.count + #values
+  return e
+end
+
+--- q.curvature.trace
+function M.trace(a, b, given)
+  local op, o = operator.resolve(M.spec, a, b, given)
+  if o.steps then op = op:scaled(op.layout:flatten(o.steps, "steps", true)) end
+  local e = (o.method == "hutch++" and hutch or hutchinson)(op, o)
+  e.cost = op.cost
+  if o.steps then -- rounding spreads evenly over +-s/2: variance s^2/12, half of it times H_ii
+    e.name = "trace of SHS"
+    e.loss_change = estimate.new{name = "predicted loss change", value = e.value / 24, error = e.error and e.error / 24}
+  end
+  return e
+end
+
+-- ---- the diagonal ------------------------------------------------------------------------
+
+--- q.curvature.diagonal: mean of z * A z, with the standard error of each entry (Bekas, Kokiopoulou and Saad 2007).
+function M.diagonal(a, b, given)
+  local op, o = operator.resolve(M.diagonal_spec, a, b, given)
+  local stream = q.stream(o.seed, "curvature/diagonal")
+  local sum, squares, done = op.layout:zeros(), op.layout:zeros(), 0
+  local rounds, interrupted = estimate.loop(o, "diagonal", o.samples, op, function()
+    q.scope(function()
+      local z = op.layout:rademacher(stream)
+      local d = z * op:product(z)
+      done = done + 1
+      local part = 1 / done -- running mean and sum of squared deviations (Welford)
+      local change = d - sum
+      sum:axpby_(1, change, part)
+      squares:axpby_(1, change * (d - sum), 1)
+    end)
+  end, 2)
+  return q.scope(function()
+    local error = (squares * (1 / (done * (done - 1)))):sqrt()
+    return {value = op.layout:list(sum), error = op.layout:list(error), samples = done, interrupted = interrupted, products = rounds}
+  end)
+end
+
+return M

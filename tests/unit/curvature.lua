@@ -1,0 +1,200 @@
+-- Products with the Hessian and its kin against dense matrices made in other ways, in f64.
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+local curvature = q.curvature
+
+local stream = q.stream(3, "curvature test")
+local function normal(...) return q.zeros(...):to("f64"):normal_(stream) end
+
+-- A small network with a smooth loss: 2 hidden layers, 38 parameters.
+local function network()
+  local w1, b1, w2 = normal(4, 3):requires_grad(), normal(4):requires_grad(), normal(2, 4):requires_grad()
+  local w3 = normal(7, 2):requires_grad()
+  local x = normal(6, 3)
+  local targets = q.tensor({0, 6, 2, 3, 3, 1}, "i32")
+  local function outputs(rows)
+    local h = q.linear(rows or x, w1, b1):tanh()
+    return q.linear(q.linear(h, w2):gelu(), w3)
+  end
+  local function loss()
+    local z = outputs()
+    return (z:logsumexp(2) - z:pick(targets)):mean()
+  end
+  return {params = {w1, b1, w2, w3}, outputs = outputs, loss = loss, targets = targets, x = x}
+end
+
+--- The Hessian by differentiating the gradient backwards, one entry at a time.
+local function dense_by_reverse(loss, params)
+  local rows = {}
+  local gradient = q.grad(loss(), params, {create_graph = true})
+  for _, g in ipairs(gradient) do
+    local flat = g:view(-1)
+    for i = 1, flat:numel() do
+      local parts = q.grad(flat:narrow(1, i, 1):sum(), params)
+      for k, p in ipairs(parts) do parts[k] = p:view(-1) end
+      rows[#rows + 1] = q.concat(parts, 1)
+    end
+  end
+  return q.stack(rows)
+end
+
+local function gap(a, b) return (a - b):abs():max():item() end
+
+tap.test("the Hessian is the dense one", function(t)
+  local net = network()
+  local reference = dense_by_reverse(net.loss, net.params)
+  local op = curvature.operator(net.loss, net.params)
+  t.equal(op.dimension, 38, "dimension")
+  t.ok(gap(op:dense(), reference) < 1e-12, "forward over reverse agrees with reverse over reverse", gap(op:dense(), reference))
+  t.ok(gap(op:dense(), op:dense():t()) < 1e-13, "it is symmetric")
+  local anew = curvature.operator(net.loss, net.params, {keep = false})
+  t.equal(gap(anew:dense(), op:dense()), 0, "graphs made anew give the same bits")
+  t.equal(anew.cost.kept_bytes, 0, "and keep nothing")
+  t.ok(op.cost.kept_bytes > 0, "kept graphs are counted")
+  local v = {normal(4, 3), normal(4), normal(2, 4), normal(7, 2)}
+  local flat = {}
+  for i, x in ipairs(v) do flat[i] = x:view(-1) end
+  flat = q.concat(flat, 1)
+  local hv, parts = curvature.hvp(net.loss, net.params, v), {}
+  for i, x in ipairs(hv) do
+    t.equal(table.concat(x:shape(), ","), table.concat(v[i]:shape(), ","), "product " .. i .. " has its parameter's shape")
+    parts[i] = x:view(-1)
+  end
+  t.ok(gap(q.concat(parts, 1), reference:matmul(flat)) < 1e-12, "hvp")
+  t.near(op:quadratic_form(v).value, flat:dot(reference:matmul(flat)), 1e-12, "quadratic form")
+  t.near(op:loss().value, net.loss():item(), 1e-15, "loss")
+  local g = op:gradient()
+  for i, x in ipairs(q.grad(net.loss(), net.params)) do t.equal(gap(g[i], x), 0, "gradient " .. i) end
+end)
+
+tap.test("subsets are diagonal blocks", function(t)
+  local net = network()
+  local op = curvature.operator(net.loss, net.params)
+  local whole = op:dense()
+  local block = op:subset{1, 3}:dense()
+  local function part(r, rn, c, cn) return whole:narrow(1, r, rn):narrow(2, c, cn) end
+  t.equal(gap(block:narrow(1, 1, 12):narrow(2, 1, 12), part(1, 12, 1, 12)), 0, "first with first")
+  t.equal(gap(block:narrow(1, 13, 8):narrow(2, 1, 12), part(17, 8, 1, 12)), 0, "third with first")
+  local alone = curvature.operator(net.loss, {net.params[3]})
+  t.ok(gap(alone:dense(), part(17, 8, 17, 8)) < 1e-14, "an operator of one parameter alone")
+  t.fails(function() op:subset{5} end, "there is no parameter 5; there are 4", "a parameter that is not there")
+end)
+
+tap.test("batches", function(t)
+  local net = network()
+  local function loss_of(rows) return net.outputs(rows):square():sum() end
+  local batches = {normal(2, 3), normal(3, 3), normal(5, 3)}
+  local each = {}
+  for b, rows in ipairs(batches) do each[b] = curvature.operator(function() return loss_of(rows) end, net.params):dense() end
+  local mean = (each[1] + each[2] + each[3]) * (1 / 3)
+  t.ok(gap(curvature.operator(loss_of, net.params, {batches = batches}):dense(), mean) < 1e-12, "mean of batches")
+  local weighted = each[1] * 0.2 + each[2] * 0.3 + each[3] * 0.5
+  t.ok(gap(curvature.operator(loss_of, net.params, {batches = batches, weights = {2, 3, 5}}):dense(), weighted) < 1e-12, "weights")
+  local closures = {}
+  for b, rows in ipairs(batches) do closures[b] = function() return loss_of(rows) end end
+  local op = curvature.operator(closures, net.params, {keep = false})
+  t.ok(gap(op:dense(), mean) < 1e-12, "a list of closures")
+  local d = {normal(4, 3), normal(4), normal(2, 4), normal(7, 2)}
+  local form, sum, square = op:quadratic_form(d), 0, 0
+  for _, x in ipairs(form.values) do sum = sum + x / 3 end
+  for _, x in ipairs(form.values) do square = square + (x - sum) ^ 2 end
+  t.near(form.value, sum, 1e-13, "the form is the mean of the batches'")
+  t.near(form.error, math.sqrt(square / 2 / 3), 1e-12, "its standard error is theirs over the root of 3")
+  t.equal(curvature.operator(net.loss, net.params):quadratic_form(d).error, nil, "one batch has no standard error")
+end)
+
+tap.test("a loss that is linear, or does not depend on a parameter", function(t)
+  local w, u = normal(3):requires_grad(), normal(2):requires_grad()
+  local c = normal(3)
+  local op = curvature.operator(function() return (w * c):sum() + w:square():sum() * 0 end, {w, u})
+  t.equal(op:dense():abs():max():item(), 0, "no curvature")
+  local plain = curvature.operator(function() return (w * c):sum() end, {w})
+  t.equal(plain:dense():abs():max():item(), 0, "no graph in the gradient at all")
+end)
+
+-- ---- Gauss-Newton ------------------------------------------------------------------
+
+local function cross_entropy(z, targets) return (z:logsumexp(2) - z:pick(targets)):mean() end
+
+tap.test("Gauss-Newton", function(t)
+  local net = network()
+  local g = curvature.ggn(function() return net.outputs(), net.targets end, net.params, {loss = cross_entropy})
+  -- J by tangents, H_z from p: the textbook product
+  local z, columns = net.outputs(), {}
+  local op = curvature.operator(net.loss, net.params)
+  for i = 1, op.dimension do
+    local e = q.zeros(op.dimension, "f64")
+    e[i] = 1
+    columns[i] = q.jvp({z}, net.params, op.layout:views(e))[1]:view(-1)
+  end
+  local jacobian, p = q.stack(columns), z:detach():softmax(2) -- jacobian (38, 42)
+  local hz = q.zeros(42, 42, "f64")
+  for row = 1, 6 do
+    local pr = p:narrow(1, row, 1)
+    local block = pr:t():matmul(pr) * -1
+    for k = 1, 7 do block:narrow(1, k, 1):narrow(2, k, 1):axpby_(1, pr:narrow(2, k, 1), 1) end
+    hz:narrow(1, 7 * row - 6, 7):narrow(2, 7 * row - 6, 7):copy_(block * (1 / 6))
+  end
+  local reference = jacobian:matmul(hz):matmul(jacobian:t())
+  t.ok(gap(g:dense(), reference) < 1e-12, "J^T (diag p - p p^T) J / N", gap(g:dense(), reference))
+  local values = q.linalg.eigh(g:dense())
+  t.ok(values[1] > -1e-12, "no negative eigenvalue")
+  t.ok(q.linalg.eigh(op:dense())[1] < -1e-3, "where the Hessian has some")
+  t.ok(gap(g:subset{2}:dense(), reference:narrow(1, 13, 4):narrow(2, 13, 4)) < 1e-12, "a subset")
+end)
+
+tap.test("Gauss-Newton is the Hessian for a linear model and a convex loss", function(t)
+  local w, x, targets = normal(5, 3):requires_grad(), normal(8, 3), q.tensor({0, 4, 2, 3, 3, 1, 0, 2}, "i32")
+  local function outputs() return q.linear(x, w), targets end
+  local h = curvature.operator(function() return cross_entropy(outputs()) end, {w}):dense()
+  t.ok(gap(curvature.ggn(outputs, {w}, {loss = cross_entropy}):dense(), h) < 1e-14, "softmax regression")
+  local function residuals() return q.linear(x, w) end
+  local square = curvature.operator(function() return residuals():square():mean() * 0.5 end, {w}):dense()
+  t.ok(gap(curvature.ggn(residuals, {w}, {loss = "square"}):dense(), square) < 1e-14, "least squares")
+end)
+
+tap.test("empirical Fisher", function(t)
+  local net = network()
+  local batches = {normal(2, 3), normal(3, 3)}
+  local function loss_of(rows) return net.outputs(rows):square():mean() end
+  local f = curvature.fisher(loss_of, net.params, {kind = "empirical", batches = batches}):dense()
+  local sum
+  for _, rows in ipairs(batches) do
+    local flat = {}
+    for i, g in ipairs(q.grad(loss_of(rows), net.params)) do flat[i] = g:view(-1) end
+    flat = q.concat(flat, 1):view(-1, 1)
+    local outer = flat:matmul(flat:t()) * 0.5
+    sum = sum and sum + outer or outer
+  end
+  t.ok(gap(f, sum) < 1e-13, "mean of g g^T")
+end)
+
+tap.test("bad input", function(t)
+  local net = network()
+  local op = curvature.operator(net.loss, net.params)
+  t.fails(function() curvature.operator(net.loss, {}) end, "params must be a list of tensors", "no parameters")
+  t.fails(function() curvature.operator(net.loss, {1}) end, "params%[1%] must be a tensor, it is a number", "a number as parameter")
+  t.fails(function() curvature.operator(net.loss, {normal(2)}) end, "params%[1%] does not require a gradient", "no gradient wanted")
+  t.fails(function() curvature.operator(net.loss, {net.params[1], q.zeros(2):requires_grad()}) end, "must share one dtype", "mixed dtypes")
+  t.fails(function() curvature.operator(net.outputs, net.params) end, "must return one number, got shape %(6, 7%)",
+    "a loss of many numbers")
+  t.fails(function() curvature.operator(function() return 3 end, net.params) end, "must return a tensor with one number, got a number",
+    "a plain number")
+  t.fails(function() curvature.operator(3, net.params) end, "must be a function, a list of functions or a model", "no function")
+  t.fails(function() curvature.operator(net.loss, net.params, {bathces = {}}) end, "did you mean 'batches'", "a misspelt option")
+  t.fails(function() curvature.operator(net.loss, net.params, {batches = {}}) end, "batches is empty", "no batches")
+  t.fails(function() curvature.operator(net.loss, net.params, {batches = {1, 2}, weights = {1}}) end, "1 weights for 2 batches",
+    "too few weights")
+  t.fails(function() op:apply{normal(4, 3)} end, "v must be a list of 4 tensors, one a parameter, got 1 entries", "a short direction")
+  t.fails(function() op:apply{normal(4, 3), normal(5), normal(2, 4), normal(7, 2)} end, "v%[2%] has shape %(5%), its parameter %(4%)",
+    "a wrong shape")
+  t.fails(function() curvature.trace(op, {batches = {1}}) end, "batches belongs to the operator", "an option of the operator")
+  t.fails(function() curvature.matrix(q.zeros(2, 3)) end, "a square matrix expected", "a matrix that is not square")
+  t.fails(function() curvature.matrix(q.zeros(2, 2)):loss() end, "this operator has no loss", "a matrix has no loss")
+  q.no_grad(net.params[2].fill_, net.params[2], 0)
+  t.fails(function() op:dense() end, "changed in place", "parameters that moved under a kept graph")
+  op:refresh()
+  t.ok(op:dense():all_finite(), "refresh sees the new ones")
+end)
+
+tap.done()
