@@ -138,6 +138,24 @@ Status lapack_qr(DType d, int64_t m64, int64_t n64, void *a, void *q, void *r) {
   return OK;
 }
 
+Status lapack_orthonormal_rows(DType d, int64_t m64, int64_t n64, void *a) {
+  TRY(lapack_check_finite(d, "orthonormal rows", m64, n64, a));
+  if (m64 > n64) return fail(ERR_SHAPE, "orthonormal rows: %lld rows of %lld columns depend on each other", (long long)m64, (long long)n64);
+  int m = (int)m64, n = (int)n64, info = 0, query = -1;
+  double answer[2];
+  LAPACK(d, geqrf)(&n, &m, a, &n, a, answer, &query, &info);
+  int size = scratch_size(d, answer);
+  LAPACK(d, orgqr)(&n, &m, &m, a, &n, a, answer, &query, &info);
+  if (scratch_size(d, answer) > size) size = scratch_size(d, answer);
+  void *work = mem_alloc(((size_t)size + (size_t)m) * dtype_bytes(d));
+  if (!work) return error_code();
+  void *tau = at(d, work, size);
+  LAPACK(d, geqrf)(&n, &m, a, &n, tau, work, &size, &info);
+  LAPACK(d, orgqr)(&n, &m, &m, a, &n, tau, work, &size, &info);
+  mem_free(work);
+  return OK;
+}
+
 Status lapack_svd(DType d, int64_t m64, int64_t n64, void *a, void *u, void *s, void *vt) {
   TRY(lapack_check_finite(d, "svd", m64, n64, a));
   int m = (int)m64, n = (int)n64, k = m < n ? m : n, info = 0, query = -1;

@@ -45,6 +45,9 @@ Status lapack_triangular_solve(DType d, int64_t n, int64_t k, const void *t, voi
  * signs LAPACK gives. r may be NULL. a is destroyed; q may be a itself when m >= n. */
 Status lapack_qr(DType d, int64_t m, int64_t n, void *a, void *q, void *r);
 
+/* a (m, n), m <= n: its rows become orthonormal, the first i spanning what the first i of a_in did (QR of a^T). */
+Status lapack_orthonormal_rows(DType d, int64_t m, int64_t n, void *a);
+
 /* a (m, n), k = min(m, n): u (m, k), s (k) descending, vt (k, n) with a_in = u diag(s) vt. a is destroyed.
  * u = vt = NULL: only s. */
 Status lapack_svd(DType d, int64_t m, int64_t n, void *a, void *u, void *s, void *vt);

@@ -103,6 +103,17 @@ Status linalg_triangular_solve(const Tensor *t, const Tensor *b, bool upper, boo
   return give(s, 2, made, (Tensor **[]){x, NULL});
 }
 
+Status linalg_identity(Tensor *a) {
+  TRY(check_matrix("identity", a, false));
+  int64_t k = a->shape[0] < a->shape[1] ? a->shape[0] : a->shape[1], step = a->stride[0] + a->stride[1];
+  Tensor *diagonal;
+  TRY(tensor_fill(a, 0));
+  TRY(tensor_view(a, 1, &k, &step, a->offset, &diagonal));
+  Status s = tensor_fill(diagonal, 1);
+  tensor_release(diagonal);
+  return s;
+}
+
 Status linalg_spectral_norm(const Tensor *a, double *out) {
   Tensor *s;
   TRY(linalg_svd(a, NULL, &s, NULL));

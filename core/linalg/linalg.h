@@ -23,6 +23,7 @@ Status linalg_svd(const Tensor *a, Tensor **u, Tensor **s, Tensor **vt);
 Status linalg_solve(const Tensor *a, const Tensor *b, Tensor **x);
 Status linalg_triangular_solve(const Tensor *t, const Tensor *b, bool upper, bool transpose, Tensor **x);
 Status linalg_inverse(const Tensor *a, Tensor **out);
+Status linalg_identity(Tensor *a); /* ones on the diagonal of a (m, n), zeros elsewhere */
 /* Largest singular value. */
 Status linalg_spectral_norm(const Tensor *a, double *out);
 

@@ -271,6 +271,16 @@ static void run_elementwise(Optimizer *o, int first, const double *scale) {
   kernels_for(lead->tensor)->update(lead->rule->kind, count, o->update);
 }
 
+/* Rules compute with operations: their temporaries go, and nothing is recorded. */
+static Status run_one(Parameter *p, double scale) {
+  Pool pool = pool_open();
+  bool was = grad_enable(false);
+  Status s = p->rule->step(p, scale);
+  grad_enable(was);
+  pool_close(pool);
+  return s;
+}
+
 Status optim_apply(Optimizer *o, const double *scale) {
   for (int i = 0; i < o->groups && scale; i++)
     if (!isfinite(scale[i]) || scale[i] < 0) return fail(ERR_ARGUMENT, "%s: the rate's scale must be a number from 0 up, got %g", o->info->name, scale[i]);
@@ -284,7 +294,7 @@ Status optim_apply(Optimizer *o, const double *scale) {
     Parameter *p = &o->parameter[i];
     if (!p->gradient) continue;
     if (p->pending && p->rule->update) run_elementwise(o, i, scale);
-    if (p->rule->step && p->rule->step(p, scale_of(p, scale))) return fail_in("%s: parameter '%s'", o->info->name, p->name);
+    if (p->rule->step && run_one(p, scale_of(p, scale))) return fail_in("%s: parameter '%s'", o->info->name, p->name);
     tensor_touch(p->tensor);
   }
   return OK;
@@ -308,22 +318,37 @@ Status optim_swap(Optimizer *o, bool evaluate) {
   return OK;
 }
 
-static Status observe_all(Optimizer *o) {
+/* Calls one optional entry of every rule that has it. */
+typedef enum Call { OBSERVE, INIT } Call;
+
+static Status call_one(Parameter *p, Call call, uint64_t seed) {
+  Pool pool = pool_open();
+  bool was = grad_enable(false);
+  Status s = call == INIT ? p->rule->init(p, seed) : p->rule->observe(p);
+  grad_enable(was);
+  pool_close(pool);
+  if (call == INIT) tensor_touch(p->tensor);
+  return s;
+}
+
+static Status call_all(Optimizer *o, Call call, uint64_t seed, const char *what) {
   bool any = false;
   for (int i = 0; i < o->parameters; i++) {
     Parameter *p = &o->parameter[i];
-    if (!p->rule->observe || !p->gradient) continue;
-    TRY(p->rule->observe(p));
+    if (call == INIT ? !p->rule->init : !p->rule->observe || !p->gradient) continue;
+    TRY(call_one(p, call, seed));
     any = true;
   }
-  return any ? OK : fail(ERR_UNSUPPORTED, "%s: this optimizer takes no curvature samples (sophia does)", o->info->name);
+  return any ? OK : fail(ERR_UNSUPPORTED, "%s: this optimizer has no %s", o->info->name, what);
 }
 
 Status optim_observe(Optimizer *o) {
   double norm;
   Status s = take_gradients(o, &norm);
   for (int i = 0; i < o->parameters; i++) o->parameter[i].clip = 1;
-  if (s == OK) s = observe_all(o);
+  if (s == OK) s = call_all(o, OBSERVE, 0, "use for samples of the curvature (sophia does)");
   optim_end(o);
   return s;
 }
+
+Status optim_init(Optimizer *o, uint64_t seed) { return call_all(o, INIT, seed, "starting point of its own (scion does)"); }

@@ -102,6 +102,7 @@ struct Rule {
   void (*release)(Parameter *p);
   Status (*swap)(Parameter *p, bool evaluate); /* schedule-free: puts the point to evaluate, or to train at, into the tensor */
   Status (*observe)(Parameter *p);             /* Sophia: takes p->gradient as a sample of the curvature */
+  Status (*init)(Parameter *p, uint64_t seed); /* Scion: sets the weights to a starting point of its own */
   Status (*loaded)(Parameter *p);              /* after a state was loaded: checks it, rebuilds scratch */
 };
 
@@ -151,6 +152,7 @@ Status optim_step(Optimizer *o, const double *scale, double *norm);
 Status optim_norm(Optimizer *o, double *norm);      /* of the gradients that are there now */
 Status optim_swap(Optimizer *o, bool evaluate);     /* optimizers without two points do nothing */
 Status optim_observe(Optimizer *o);                 /* Sophia's Hessian sample from .grad; others: ERR_UNSUPPORTED */
+Status optim_init(Optimizer *o, uint64_t seed);     /* Scion's starting point; others: ERR_UNSUPPORTED */
 void optim_zero_grad(Optimizer *o);                 /* drops the gradients */
 int64_t optim_state_bytes(const Optimizer *o);
 

@@ -6,7 +6,8 @@
 #include "optim/optim.h"
 
 const OptimInfo *const optim_table[] = {
-  &optim_sgd, &optim_adamw, &optim_lion, &optim_muon, NULL,
+  &optim_sgd, &optim_adamw, &optim_adamc, &optim_lion, &optim_sophia, &optim_adafactor, &optim_ademamix, &optim_schedule_free,
+  &optim_muon, &optim_scion, &optim_shampoo, NULL,
 };
 
 const OptimInfo *optim_find(const char *name) {

@@ -4,6 +4,7 @@
 
 #include "optim/optim.h"
 
-extern const OptimInfo optim_sgd, optim_adamw, optim_lion, optim_muon;
+extern const OptimInfo optim_sgd, optim_adamw, optim_adamc, optim_lion, optim_sophia, optim_adafactor, optim_ademamix, optim_schedule_free, optim_muon,
+  optim_scion, optim_shampoo;
 
 #endif

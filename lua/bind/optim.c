@@ -174,6 +174,11 @@ static int observe(lua_State *L) {
   return 0;
 }
 
+static int init(lua_State *L) { /* o:init(seed) */
+  bind_check(L, optim_init(self(L), (uint64_t)bind_integer(L, 2, "seed")));
+  return 0;
+}
+
 /* --- state --- */
 
 static int state(lua_State *L) { /* o:state() -> {name = tensor}, the live ones */
@@ -226,7 +231,7 @@ static int steps(lua_State *L) { return lua_pushnumber(L, self(L)->steps), 1; }
 
 static const luaL_Reg methods[] = {
   {"group", group}, {"parameter", parameter}, {"set", set}, {"step", step}, {"begin", begin}, {"apply", apply}, {"finish", finish},
-  {"gradient", gradient}, {"slot", slot}, {"norm", norm}, {"zero_grad", zero_grad}, {"swap", swap}, {"observe", observe},
+  {"gradient", gradient}, {"slot", slot}, {"norm", norm}, {"zero_grad", zero_grad}, {"swap", swap}, {"observe", observe}, {"init", init},
   {"state", state}, {"load", load}, {"state_bytes", state_bytes}, {"steps", steps}, {"__gc", collect}, {NULL, NULL},
 };
 

@@ -107,6 +107,19 @@ static void test_qr(DType d, int m, int n) {
   free(a), free(q), free(r);
 }
 
+static void test_orthonormal_rows(DType d, int m, int n) {
+  fill(B, m * n, "rows");
+  void *a = typed(d, B, m * n);
+  ok(lapack_orthonormal_rows(d, m, n, a) == OK, "%s orthonormal rows of (%d, %d)", dtype_name(d), m, n);
+  read_back(d, a, m * n, A);
+  for (int i = 0; i < m * m; i++) C[i] = i % (m + 1) == 0;
+  ok(product_error(m, n, m, A, false, A, true, C) < tolerance * n, "Q Q^T = I");
+  double along = 0, length = 0; /* the first row keeps its direction */
+  for (int j = 0; j < n; j++) along += A[j] * B[j], length += B[j] * B[j];
+  near_(fabs(along), sqrt(length), tolerance * 10, "the first row keeps its line");
+  free(a);
+}
+
 static void test_svd(DType d, int m, int n) {
   int k = m < n ? m : n;
   fill(B, m * n, "svd");
@@ -195,6 +208,7 @@ int main(void) {
     for (int i = 0; i < 5; i++) test_eigh(d, sizes[i]), test_cholesky(d, sizes[i]);
     const int shapes[][2] = {{1, 1}, {7, 3}, {3, 7}, {40, 40}, {64, 20}, {20, 64}};
     for (int i = 0; i < 6; i++) test_qr(d, shapes[i][0], shapes[i][1]), test_svd(d, shapes[i][0], shapes[i][1]);
+    test_orthonormal_rows(d, 1, 1), test_orthonormal_rows(d, 3, 7), test_orthonormal_rows(d, 33, 33);
     test_solve(d, 1, 1), test_solve(d, 6, 3), test_solve(d, 40, 7), test_solve(d, 7, 40);
     test_triangular(d, 1, 2), test_triangular(d, 5, 3), test_triangular(d, 33, 8);
     test_failures(d);

@@ -113,12 +113,12 @@ RULE(momentum) {
   }
 }
 
-/* s0 <- beta2 s0 + (1 - beta2) g^2 */
+/* s0 <- beta2 s0 + mix g^2 */
 RULE(moment2) {
   OPERANDS;
   EACH {
     real g = clip * grad[i];
-    s0[i] = b2 * s0[i] + n2 * g * g;
+    s0[i] = b2 * s0[i] + mix * g * g;
   }
 }
 

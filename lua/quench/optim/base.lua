@@ -99,6 +99,9 @@ function Optimizer:train() self.core:swap(false) end
 --- Takes the gradients in .grad as a sample of the curvature (sophia).
 function Optimizer:observe() self.core:observe() end
 
+--- Puts the weights on the optimizer's own starting point (scion: the ball of radius scale).
+function Optimizer:init(seed) self.core:init(seed or 0) end
+
 --- Bytes of state, all parameters together.
 function Optimizer:state_bytes() return self.core:state_bytes() end
 
