@@ -1,5 +1,5 @@
 std = "luajit"
-max_line_length = 140
+max_line_length = 150
 globals = {"q"}
 files["lua/quench/init.lua"] = {globals = {"__embedded"}}
 ignore = {"212/_.*", "581"} -- 581: not (x > y) is how a NaN is caught

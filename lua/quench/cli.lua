@@ -52,15 +52,15 @@ end
 
 local commands = {}
 
-function commands.run(...) return require("quench.recipe").main({...}) end
+function commands.run(...) return require("quench.recipe.command").main({...}) end
 
-function commands.list() return require("quench.recipe").list() end
+function commands.list() return require("quench.recipe.command").list() end
 
-function commands.new(name) return require("quench.recipe").new(name) end
+function commands.new(name) return require("quench.recipe.command").new(name) end
 
-function commands.show(path) return require("quench.replay").show(path) end
+function commands.show(path) return require("quench.recipe.replay").show(path) end
 
-function commands.replay(path, ...) return require("quench.replay").replay(path, {...}) end
+function commands.replay(path, ...) return require("quench.recipe.replay").replay(path, {...}) end
 
 function commands.doctor(...) return require("quench.doctor").main({...}) end
 

@@ -4,7 +4,6 @@
 -- status 1 where something is broken rather than merely slow. `doctor.stamp()` is the short
 -- form that goes into run.json and into figures.
 
-local system = require "quench.c.system"
 local machine = require "quench.c.machine"
 local threads_of = require("quench.c.tensor").threads
 
@@ -94,18 +93,10 @@ local function products(r)
   end
 end
 
-local fonts = {
-  "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
-  "/usr/share/fonts/TTF/DejaVuSans.ttf", "/opt/homebrew/share/fonts/DejaVuSans.ttf",
-}
-
 local function pictures(r)
   r:section("Text and pictures")
-  local font
-  for _, path in ipairs(fonts) do
-    if not font and system.exists(path) then font = path end
-  end
-  if font then r:line("font", "%s", font) else r:broken("no DejaVu Sans: install fonts-dejavu-core") end
+  local good, font = pcall(require("quench.c.plot").font_file)
+  if good then r:line("font", "%s", font) else r:broken("%s", font) end
   local columns, rows = machine.terminal_size(1)
   r:line("terminal", "%s%s%s", os.getenv("TERM") or "none", columns and (", %d x %d"):format(columns, rows) or ", size unknown",
     os.getenv("NO_COLOR") and ", NO_COLOR is set" or "")

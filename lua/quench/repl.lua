@@ -216,7 +216,7 @@ end}
 commands.run = {"runs a recipe: :run decay --scale=tiny", function(text)
   local list = {}
   for word in text:gmatch("%S+") do list[#list + 1] = word end
-  guarded(function() q.recipe.main(list) end, text)
+  guarded(function() require("quench.recipe.command").main(list) end, text)
 end}
 
 commands.load = {"runs a Lua file: :load FILE", function(path)

@@ -1,0 +1,164 @@
+--- The runner: parameters, folders, seeds, results, figures and claims of one recipe.
+
+local system = require "quench.c.system"
+local options = require "quench.options"
+local json = require "quench.json"
+local progress = require "quench.progress"
+local claims = require "quench.recipe.claims"
+local context = require "quench.recipe.context"
+local report = require "quench.recipe.report"
+local store = require "quench.recipe.store"
+
+local runner = {}
+
+runner.flags = options.spec("quench run", {
+  {"scale", "string", doc = "a named set of parameters"},
+  {"seeds", "integer", default = 1, min = 1, max = 1000, doc = "runs with this many seeds, from --seed on"},
+  {"out", "string", default = "out", doc = "where results go"},
+  {"force", "boolean", default = false, doc = "run again even if finished, sub-runs included"},
+  {"list", "boolean", default = false, doc = "show what would run, its state and cost"},
+  {"profile", "boolean", default = false, doc = "show where the time goes"},
+  {"quiet", "boolean", default = false, doc = "no progress"},
+  {"help", "boolean", default = false, doc = "this text"},
+})
+
+--- The keys of a table, in order.
+function runner.sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+--- Defaults, then the scale, then the command line.
+function runner.parameters(r, given, scale)
+  local values = {}
+  if scale then
+    if not r.scales[scale] then
+      local names = runner.sorted_keys(r.scales)
+      error(("%s has no scale '%s'%s; scales: %s"):format(r.name, scale, options.suggest(scale, names),
+        #names > 0 and table.concat(names, ", ") or "none"), 0)
+    end
+    for key, value in pairs(r.scales[scale]) do values[key] = value end
+  end
+  for key, value in pairs(given) do values[key] = value end
+  return r.spec(values)
+end
+
+local function folder_of(r, p, seeds, o)
+  local identity = json.encode{version = system.version, recipe = r.source, parameters = p, seeds = seeds}
+  return ("%s/%s/%s"):format(o.out, r.name, store.hash(identity))
+end
+
+local function new_context(r, p, seeds, folder, o)
+  return context.new{recipe = r, params = p, seed = p.seed, seeds = seeds, folder = folder, out = o.out, force = o.force, quiet = o.quiet}
+end
+
+local function with_seed(p, seed)
+  local out = {}
+  for key, value in pairs(p) do out[key] = value end
+  out.seed = seed
+  return out
+end
+
+--- Runs one seed unless its results are there. Returns the content of results.json, the context, and whether it ran.
+local function run_seed(r, p, o)
+  local folder = folder_of(r, p, 1, o)
+  local ctx = new_context(r, p, 1, folder, o)
+  local content, fresh = store.once(folder, "results.json", o.force, false, function()
+    ctx:log{event = "start", parameters = p, stamp = require("quench.doctor").stamp()}
+    local results
+    if o.profile then results = require("quench.recipe.profile").call(function(text) io.stderr:write(text) end, r.run, p, ctx)
+    else results = r.run(p, ctx) end
+    if type(results) ~= "table" then error(("recipe %s: run must return a table of results, got %s"):format(r.name, type(results)), 0) end
+    return {recipe = r.name, version = system.version, parameters = p, seeds = {p.seed}, runs = {results}}
+  end)
+  return content, ctx, fresh
+end
+
+--- The results of all seeds, with the context of the folder that holds them together.
+local function run_seeds(r, p, o)
+  if o.seeds == 1 then return run_seed(r, p, o) end
+  local bar = progress{total = o.seeds, label = "seed", quiet = o.quiet}
+  local all = {recipe = r.name, version = system.version, parameters = p, seeds = {}, runs = {}}
+  for i = 1, o.seeds do
+    local seed = p.seed + i - 1
+    bar.label = "seed " .. seed
+    bar:update(i)
+    all.seeds[i], all.runs[i] = seed, run_seed(r, with_seed(p, seed), o).runs[1]
+  end
+  bar:finish()
+  local folder = folder_of(r, p, o.seeds, o)
+  local content, fresh = store.once(folder, "results.json", o.force, false, function() return all end)
+  return content, new_context(r, p, o.seeds, folder, o), fresh
+end
+
+--- Figures, claims and report.md from the results; run.json, written last, says that all are there.
+local function present(r, p, content, ctx, started)
+  local judged = {}
+  for i, claim in ipairs(r.claims) do judged[i] = claims.judge(claim, content.runs, p) end
+  for _, name in ipairs(runner.sorted_keys(r.figures)) do ctx:figure(name, r.figures[name](content.runs, p)) end
+  local run = {
+    recipe = r, params = p, seeds = ctx.seeds, folder = ctx.folder, judged = judged, figures = ctx.figures, notes = ctx.notes,
+    seconds = system.clock() - started, stamp = require("quench.doctor").stamp(), extra = r.report and r.report(content.runs, p),
+  }
+  system.write_file(ctx:path "report.md", report.text(run))
+  local record = {
+    recipe = r.name, parameters = p, seeds = ctx.seeds, claims = judged, figures = ctx.figures, seconds = run.seconds, stamp = run.stamp,
+    finished = os.date("!%Y-%m-%dT%H:%M:%SZ"), results_sha256 = system.sha256(system.read_file(ctx:path "results.json")),
+  }
+  store.write(ctx:path "run.json", record)
+  return record
+end
+
+local function print_run(r, ctx, record, cached)
+  io.write(("%s  %s%s\n"):format(r.name, ctx.folder, cached and "  (finished " .. record.finished .. "; --force runs it again)" or ""))
+  for _, j in ipairs(record.claims) do
+    io.write(("  %-4s %-15s %s: %s\n"):format(j.id, j.verdict, j.text, claims.measured(j)))
+  end
+  for _, figure in ipairs(record.figures) do io.write("  figure ", ctx:path(figure), "\n") end
+  io.write("  report ", ctx:path "report.md", "\n")
+end
+
+local function state_of(folder)
+  if system.exists(folder .. "/run.json") then return "finished" end
+  if system.exists(folder .. "/results.json") then return "results, no figures" end
+  if system.exists(folder .. "/log.jsonl") then return "begun" end
+  return "new"
+end
+
+--- The cost as the recipe plans it, against the speed of this machine.
+local function print_plan(r, p)
+  local plan = r.plan and r.plan(p)
+  if not plan then return end
+  if plan.flops then
+    local rate = require("quench.c.machine").probe_sgemm(1024, 2) * 1e9
+    io.write(("  cost   %.3g floating-point operations, about %.3g h here at %.0f GFLOP/s\n"):format(plan.flops,
+      plan.flops / rate / 3600, rate / 1e9))
+  end
+  if plan.bytes then io.write(("  memory %.3g GiB\n"):format(plan.bytes / 2 ^ 30)) end
+  if plan.note then io.write("  ", plan.note, "\n") end
+end
+
+local function list_runs(r, p, o)
+  for i = 1, o.seeds do
+    local seeded = with_seed(p, p.seed + i - 1)
+    local folder = folder_of(r, seeded, 1, o)
+    io.write(("%s  %s  %s %s\n"):format(r.name, folder, report.arguments(r, seeded), "(" .. state_of(folder) .. ")"))
+  end
+  print_plan(r, p)
+end
+
+--- Runs a recipe with checked parameters and flags. Returns the record of run.json with results and folder.
+function runner.perform(r, p, o)
+  if o.list then return list_runs(r, p, o) end
+  local started = system.clock()
+  local content, ctx, fresh = run_seeds(r, p, o)
+  local cached = not fresh and system.exists(ctx:path "run.json")
+  local record = cached and store.read(ctx:path "run.json") or present(r, p, content, ctx, started)
+  print_run(r, ctx, record, cached)
+  record.folder, record.runs = ctx.folder, content.runs
+  return record
+end
+
+return runner
