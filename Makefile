@@ -63,7 +63,7 @@ CTESTS := $(wildcard tests/unit/*.c)
 CORE_O  := $(CORE:%.c=$(B)/%.o) $(TYPED:%.c=$(B)/f32/%.o) $(TYPED:%.c=$(B)/f64/%.o)
 PLOTS_O := $(PLOTS:%.c=$(B)/%.o)
 BIND_O  := $(BIND:%.c=$(B)/%.o)
-OBJ     := $(CORE_O) $(PLOTS_O) $(BIND_O) $(B)/embedded.o
+OBJ     := $(CORE_O) $(PLOTS_O) $(BIND_O) $(B)/embedded.o $(B)/identity.o
 
 .PHONY: all
 all: $(B)/quench
@@ -106,6 +106,12 @@ $(B)/embed: lua/embed/embed.c
 $(B)/embedded.c: $(B)/embed $(LUASRC)
 	$(call say,embed,"$(words $(LUASRC)) Lua files")
 	$(Q)$(B)/embed $@ $(LUASRC)
+# What the program was built from: cached results of another build are shown with a note.
+$(B)/identity.c: $(CORE) $(TYPED) $(PLOTS) $(BIND) $(wildcard core/*/*.h core/*/*/*.h plots/*.h lua/*/*.h) $(LUASRC)
+	@mkdir -p $(@D)
+	$(Q)printf 'extern const char quench_build[];\nconst char quench_build[] = "%s";\n' "$$(cat $^ | sha256sum | cut -c1-8)" >$@
+$(B)/identity.o: $(B)/identity.c
+	$(Q)$(CC) -c -o $@ $<
 $(B)/embedded.o: $(B)/embedded.c
 	$(Q)$(CC) -O0 -c -o $@ $<
 

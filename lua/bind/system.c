@@ -16,6 +16,8 @@
 #include "bind/bind.h"
 #include "bind/modules.h"
 
+extern const char quench_build[]; /* made by the Makefile */
+
 #define LOCK "quench.lock"
 #define FOLDER "quench.folder"
 
@@ -221,5 +223,6 @@ int bind_open_system(lua_State *L) {
   lua_newtable(L); /* a name here would become a global */
   luaL_register(L, NULL, functions);
   lua_pushliteral(L, QUENCH_VERSION), lua_setfield(L, -2, "version");
+  lua_pushstring(L, quench_build), lua_setfield(L, -2, "build"); /* hash of the sources */
   return 1;
 }

@@ -107,7 +107,7 @@ local function leading_options(args)
     elseif key == "trace" then trace = true
     elseif key == "threads" and tonumber(value) and tonumber(value) >= 1 then q.threads(tonumber(value))
     elseif key == "threads" then return bad_usage("--threads needs a number, as in --threads=2")
-    elseif key == "version" then io.write("quench ", q.system.version, "\n") return 0
+    elseif key == "version" then io.write("quench ", q.system.version, " (build ", q.system.build, ")\n") return 0
     elseif key == "help" then io.write(usage) return 0
     else return bad_usage("unknown option '%s'%s", args[1], options.suggest(args[1], known)) end
     table.remove(args, 1)

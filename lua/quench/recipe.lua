@@ -34,7 +34,6 @@ local fields = options.spec("recipe", {
   {"plan", "function", doc = "function(p) -> {flops=, bytes=, note=}: the cost, shown by --list"},
 })
 
-
 local function declare(_, given)
   local r = fields(given)
   if not r.name:match("^[%w_-]+$") then options.fail("recipe: name must be letters, digits, - and _, got '%s'", r.name) end

@@ -57,7 +57,7 @@ return recipe{
   -- The work: plain numbers, texts and tables come out. ctx.seed is the seed, ctx:once(key, fn)
   -- keeps work that other recipes can use, ctx:log{...} writes log.jsonl, ctx.folder is ours.
   run = function(p, ctx)
-    local noise = q.randn(p.steps, {seed = ctx.seed}):totable()
+    local noise = q.randn(p.steps, q.stream(ctx.seed, "noise")):totable()
     local x, y = {}, {}
     for i = 1, p.steps do x[i], y[i] = i, 1 / i + p.noise * noise[i] end
     return {x = x, y = y}

@@ -46,7 +46,8 @@ function runner.parameters(r, given, scale)
 end
 
 local function folder_of(r, p, seeds, o)
-  local identity = json.encode{version = system.version, recipe = r.source, parameters = p, seeds = seeds}
+  local text = r.source ~= "" and r.source or system.sha256(string.dump(r.run)) -- of a recipe made at the prompt
+  local identity = json.encode{version = system.version, recipe = text, parameters = p, seeds = seeds}
   return ("%s/%s/%s"):format(o.out, r.name, store.hash(identity))
 end
 
@@ -112,7 +113,12 @@ local function present(r, p, content, ctx, started)
 end
 
 local function print_run(r, ctx, record, cached)
-  io.write(("%s  %s%s\n"):format(r.name, ctx.folder, cached and "  (finished " .. record.finished .. "; --force runs it again)" or ""))
+  local note = ""
+  if cached then
+    local build = record.stamp.build ~= system.build and " by another build" or ""
+    note = ("  (finished %s%s; --force runs it again)"):format(record.finished, build)
+  end
+  io.write(r.name, "  ", ctx.folder, note, "\n")
   for _, j in ipairs(record.claims) do
     io.write(("  %-4s %-15s %s: %s\n"):format(j.id, j.verdict, j.text, claims.measured(j)))
   end
