@@ -2,13 +2,26 @@
 -- Parallel residual, LayerNorm with bias, rotary embedding on the first part of each head,
 -- exact GELU, biases everywhere but in the head, untied. Init N(0, initializer_range).
 
+local blocks = require "quench.models.blocks"
 local nn = require "quench.nn"
 local options = require "quench.options"
 local q = require "quench"
+local rope = require "quench.models.rope"
 
-local family = {architectures = {"GPTNeoXForCausalLM"}}
+local function size(hidden, layers, heads, vocab)
+  return {hidden_size = hidden, num_hidden_layers = layers, num_attention_heads = heads, intermediate_size = 4 * hidden, vocab_size = vocab or 50304}
+end
 
-local spec = options.spec("models.gpt_neox", {
+local family = {
+  architectures = {"GPTNeoXForCausalLM"}, model_type = "gpt_neox",
+  sizes = {
+    ["pythia-14m"] = size(128, 6, 4), ["pythia-31m"] = size(256, 6, 8), ["pythia-70m"] = size(512, 6, 8), ["pythia-160m"] = size(768, 12, 12),
+    ["pythia-410m"] = size(1024, 24, 16), ["pythia-1b"] = size(2048, 16, 8), ["pythia-1.4b"] = size(2048, 24, 16),
+    ["pythia-2.8b"] = size(2560, 32, 32), ["pythia-6.9b"] = size(4096, 32, 32, 50432), ["pythia-12b"] = size(5120, 36, 40, 50688),
+  },
+}
+
+family.spec = options.spec("models.gpt_neox", {
   {"vocab_size", "integer", default = 50304, min = 1, doc = "tokens"},
   {"hidden_size", "integer", default = 768, min = 1, doc = "width D"},
   {"num_hidden_layers", "integer", default = 12, min = 1, doc = "blocks"},
@@ -20,14 +33,13 @@ local spec = options.spec("models.gpt_neox", {
   {"layer_norm_eps", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
   {"use_parallel_residual", "boolean", default = true, doc = "attention and MLP side by side"},
   {"tie_word_embeddings", "boolean", default = false, doc = "one matrix for input and output"},
-  {"hidden_act", "string", default = "gelu", choices = {"gelu", "gelu_tanh", "gelu_new", "relu", "silu"}, doc = "activation of the MLP"},
-  {"hidden_dropout", "number", default = 0, min = 0, below = 1, doc = "share of embeddings and block outputs dropped in training"},
+  {"hidden_act", "string", default = "gelu", choices = blocks.activation_names(), doc = "activation of the MLP"},
   {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
 })
 
 --- Checks and completes a configuration.
 function family.config(given)
-  local c = spec(given)
+  local c = family.spec(given)
   c.intermediate_size = c.intermediate_size or 4 * c.hidden_size
   if c.hidden_size % c.num_attention_heads ~= 0 then
     options.fail("models.gpt_neox: hidden_size %d is not a multiple of num_attention_heads %d", c.hidden_size, c.num_attention_heads)
@@ -35,64 +47,63 @@ function family.config(given)
   return c
 end
 
-function family.layers(c) return c.num_hidden_layers end
-
-function family.build(m, c)
-  local d, std = c.hidden_size, c.initializer_range
-  local function norm(name, layer)
-    return {weight = m:add(name .. ".weight", {d}, {value = 1, layer = layer}), bias = m:add(name .. ".bias", {d}, {value = 0, layer = layer})}
-  end
-  m.embed_in = m:add("gpt_neox.embed_in.weight", {c.vocab_size, d}, {std = std, role = "input", decay = true})
-  m.blocks = {}
-  for i = 1, c.num_hidden_layers do
-    local p = ("gpt_neox.layers.%d."):format(i - 1)
-    local function linear(name, rows, columns) return m:add_linear(p .. name, i, rows, columns, {std = std, bias = true}) end
-    m.blocks[i] = {
-      norm1 = norm(p .. "input_layernorm", i), norm2 = norm(p .. "post_attention_layernorm", i),
-      qkv = linear("attention.query_key_value", 3 * d, d), dense = linear("attention.dense", d, d),
-      up = linear("mlp.dense_h_to_4h", c.intermediate_size, d), down = linear("mlp.dense_4h_to_h", d, c.intermediate_size),
-    }
-  end
-  m.final_norm = norm("gpt_neox.final_layer_norm")
-  if c.tie_word_embeddings then m.embed_out = {name = "embed_out", weight = m.embed_in, role = "output"}
-  else m.embed_out = m:add_linear("embed_out", nil, c.vocab_size, d, {std = std, role = "output"}) end
+--- The names of newer config.json files.
+function family.from_file(raw, given)
+  local r = raw.rope_parameters or {}
+  given.rotary_pct = given.rotary_pct or r.partial_rotary_factor
+  given.rotary_emb_base = given.rotary_emb_base or r.rope_theta
 end
 
-local function layer_norm(m, x, norm) return nn.layer_norm(x, norm.weight, norm.bias, m.config.layer_norm_eps) end
+function family.to_file(c, raw)
+  raw.rope_parameters = {rope_type = "default", rope_theta = c.rotary_emb_base, partial_rotary_factor = c.rotary_pct}
+end
+
+function family.layers(c) return c.num_hidden_layers end
+
+local function norm(m, name, layer)
+  return blocks.layer_norm(m, name, m.config.hidden_size, m.config.layer_norm_eps, layer, {bias = true})
+end
+
+function family.input(m, c)
+  m.embed_in = m:add("gpt_neox.embed_in.weight", {c.vocab_size, c.hidden_size}, {std = c.initializer_range, role = "input", decay = true})
+  m.rope = rope.new(math.floor(c.hidden_size / c.num_attention_heads * c.rotary_pct), c.rotary_emb_base)
+end
+
+function family.layer(m, c, i)
+  local p, d, std = ("gpt_neox.layers.%d."):format(i - 1), c.hidden_size, c.initializer_range
+  local function linear(name, rows, columns) return m:add_linear(p .. name, i, rows, columns, {std = std, bias = true}) end
+  return {
+    norm1 = norm(m, p .. "input_layernorm", i), norm2 = norm(m, p .. "post_attention_layernorm", i),
+    qkv = linear("attention.query_key_value", 3 * d, d), dense = linear("attention.dense", d, d),
+    mlp = blocks.mlp(m, p .. "mlp.", i, {"dense_h_to_4h", "dense_4h_to_h"}, {inner = c.intermediate_size, act = c.hidden_act, std = std, bias = true}),
+  }
+end
+
+function family.output(m, c)
+  m.final_norm = norm(m, "gpt_neox.final_layer_norm")
+  if c.tie_word_embeddings then m.embed_out = {name = "embed_out", weight = m.embed_in, role = "output"}
+  else m.embed_out = m:add_linear("embed_out", nil, c.vocab_size, c.hidden_size, {std = c.initializer_range, role = "output"}) end
+end
 
 -- (B, T, D) to (B, T, D). The rows of the fused projection are [q k v] head by head.
 local function attention(m, b, x)
   local c = m.config
   local B, T, H = x:size(1), x:size(2), c.num_attention_heads
   local width = c.hidden_size / H
-  local rotated = math.floor(width * c.rotary_pct)
-  local qkv = nn.linear(b.qkv, x):view(B, T, H, 3 * width)
-  local query, key, value = qkv:split({width, width, width}, 4)
-  if rotated > 0 then
-    local cos, sin = m:rotary("rotary", T, rotated, c.rotary_emb_base)
-    query, key = nn.rotary(query, cos, sin, rotated), nn.rotary(key, cos, sin, rotated)
-  end
+  local query, key, value = nn.linear(b.qkv, x):view(B, T, H, 3 * width):split({width, width, width}, 4)
+  query, key = blocks.turn(m, m.rope, query, key)
   return nn.linear(b.dense, nn.attention(query, key, value, width ^ -0.5):view(B, T, c.hidden_size))
 end
 
-local activations = {gelu = "gelu", gelu_tanh = "gelu_tanh", gelu_new = "gelu_tanh", relu = "relu", silu = "silu"}
-
-local function mlp(m, b, x)
-  local h = nn.linear(b.up, x)
-  return nn.linear(b.down, h[activations[m.config.hidden_act]](h))
-end
-
-function family.embed(m, ids) return m:dropout(q.embedding(m.embed_in, ids), m.config.hidden_dropout) end
+function family.embed(m, ids) return q.embedding(m.embed_in, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  local p = m.config.hidden_dropout
-  local mixed = h + m:dropout(attention(m, b, layer_norm(m, h, b.norm1)), p)
-  if m.config.use_parallel_residual then return mixed + m:dropout(mlp(m, b, layer_norm(m, h, b.norm2)), p) end
-  return mixed + m:dropout(mlp(m, b, layer_norm(m, mixed, b.norm2)), p)
+  local mixed = h + attention(m, b, blocks.norm(b.norm1, h))
+  return mixed + blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed))
 end
 
-function family.norm(m, h) return layer_norm(m, h, m.final_norm) end
+function family.norm(m, h) return blocks.norm(m.final_norm, h) end
 
 function family.head(m, h) return nn.linear(m.embed_out, h) end
 

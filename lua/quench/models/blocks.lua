@@ -1,0 +1,132 @@
+--- blocks.lua - the parts that families share: norms, attention, MLPs.
+--
+-- Each part has a maker, which declares parameters under a prefix and returns a record, and a
+-- function that applies the record. A family is the order in which it puts them together.
+
+local nn = require "quench.nn"
+local options = require "quench.options"
+
+local blocks = {}
+
+-- ---- activations ----------------------------------------------------------
+
+--- Names in config.json -> methods of tensors.
+blocks.activations = {
+  gelu = "gelu", gelu_new = "gelu_tanh", gelu_tanh = "gelu_tanh", gelu_pytorch_tanh = "gelu_tanh", relu = "relu", relu2 = "relu2",
+  silu = "silu", swish = "silu",
+}
+
+--- The names, for option specs.
+function blocks.activation_names()
+  local names = {}
+  for name in pairs(blocks.activations) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+function blocks.activate(name, x)
+  local method = blocks.activations[name]
+  return x[method](x)
+end
+
+-- ---- norms ----------------------------------------------------------------
+
+--- RMS norm with a gain of `width` values. layer: the block's number, or nil.
+function blocks.rms_norm(m, name, width, eps, layer)
+  return {kind = "rms", eps = eps, weight = m:add(name .. ".weight", {width}, {value = 1, layer = layer})}
+end
+
+--- LayerNorm; how.bias adds a shift, how.plain leaves both out.
+function blocks.layer_norm(m, name, width, eps, layer, how)
+  local record = {kind = "layer", eps = eps}
+  if how and how.plain then return record end
+  record.weight = m:add(name .. ".weight", {width}, {value = 1, layer = layer})
+  if how and how.bias then record.bias = m:add(name .. ".bias", {width}, {value = 0, layer = layer}) end
+  return record
+end
+
+--- Normalises over the last axis of x.
+function blocks.norm(record, x)
+  if record.kind == "rms" then return nn.rms_norm(x, record.weight, record.eps) end
+  return nn.layer_norm(x, record.weight, record.bias, record.eps)
+end
+
+-- ---- attention ------------------------------------------------------------
+
+--- Self-attention with separate projections <prefix>{q,k,v,o}_proj.
+-- how: heads, kv_heads, width (of a head), std, out_std, bias, out_bias, rope (a record of rope.lua, or nil: no positions),
+-- window (keys a query sees; nil: all), clip (bound on q, k, v), eps, and qk_norm:
+--   "head": RMS over each head, one gain for all;  "width": RMS over the whole projection.
+function blocks.attention(m, prefix, layer, how)
+  local d, group = m.config.hidden_size, prefix .. "qkv"
+  local function linear(name, rows, columns, std, bias)
+    return m:add_linear(prefix .. name, layer, rows, columns, {std = std, bias = bias, group = name ~= "o_proj" and group or nil})
+  end
+  local wide, narrow = how.heads * how.width, how.kv_heads * how.width
+  if how.heads % how.kv_heads ~= 0 then
+    options.fail("models.%s: %d heads cannot share %d key-value heads evenly", m.family, how.heads, how.kv_heads)
+  end
+  local a = {
+    heads = how.heads, kv_heads = how.kv_heads, width = how.width, rope = how.rope, window = how.window, clip = how.clip,
+    qk_norm = how.qk_norm, scale = how.scale or how.width ^ -0.5,
+    q = linear("q_proj", wide, d, how.std, how.bias), k = linear("k_proj", narrow, d, how.std, how.bias),
+    v = linear("v_proj", narrow, d, how.std, how.bias),
+    o = linear("o_proj", d, wide, how.out_std or how.std, how.out_bias),
+  }
+  if how.qk_norm then
+    local each = how.qk_norm == "head"
+    a.q_norm = blocks.rms_norm(m, prefix .. "q_norm", each and how.width or wide, how.eps, layer)
+    a.k_norm = blocks.rms_norm(m, prefix .. "k_norm", each and how.width or narrow, how.eps, layer)
+  end
+  return a
+end
+
+--- Applies rotary positions to q and k (B, T, H, W); the identity without a rope.
+function blocks.turn(m, rope, q, k)
+  if not rope or rope.rotated == 0 then return q, k end
+  local cos, sin = m:rotary(rope, q:size(2))
+  return nn.rotary(q, cos, sin, rope.rotated, rope.interleaved), nn.rotary(k, cos, sin, rope.rotated, rope.interleaved)
+end
+
+--- x (B, T, D) to (B, T, D).
+function blocks.attend(m, a, x)
+  local B, T = x:size(1), x:size(2)
+  local q, k, v = nn.linear(a.q, x), nn.linear(a.k, x), nn.linear(a.v, x)
+  if a.qk_norm == "width" then q, k = blocks.norm(a.q_norm, q), blocks.norm(a.k_norm, k) end
+  if a.clip then q, k, v = q:clamp(-a.clip, a.clip), k:clamp(-a.clip, a.clip), v:clamp(-a.clip, a.clip) end
+  q, k, v = q:view(B, T, a.heads, a.width), k:view(B, T, a.kv_heads, a.width), v:view(B, T, a.kv_heads, a.width)
+  if a.qk_norm == "head" then q, k = blocks.norm(a.q_norm, q), blocks.norm(a.k_norm, k) end
+  q, k = blocks.turn(m, a.rope, q, k)
+  return nn.linear(a.o, nn.attention(q, k, v, a.scale, a.window):view(B, T, a.heads * a.width))
+end
+
+-- ---- MLPs -----------------------------------------------------------------
+
+--- down(act(gate x) * up x). names: {gate, up, down}. how: inner, act, std, out_std, bias.
+function blocks.glu(m, prefix, layer, names, how)
+  local d = m.config.hidden_size
+  local function linear(name, rows, columns, std, group)
+    return m:add_linear(prefix .. name, layer, rows, columns, {std = std, bias = how.bias, group = group})
+  end
+  return {
+    act = how.act, gate = linear(names[1], how.inner, d, how.std, prefix .. "in"), up = linear(names[2], how.inner, d, how.std, prefix .. "in"),
+    down = linear(names[3], d, how.inner, how.out_std or how.std),
+  }
+end
+
+function blocks.feed_glu(mlp, x)
+  return nn.linear(mlp.down, blocks.activate(mlp.act, nn.linear(mlp.gate, x)) * nn.linear(mlp.up, x))
+end
+
+--- down(act(up x)). names: {up, down}. how: as above; transposed: the file keeps (in, out).
+function blocks.mlp(m, prefix, layer, names, how)
+  local d = how.d or m.config.hidden_size
+  local function linear(name, rows, columns, std)
+    return m:add_linear(prefix .. name, layer, rows, columns, {std = std, bias = how.bias, transposed = how.transposed})
+  end
+  return {act = how.act, up = linear(names[1], how.inner, d, how.std), down = linear(names[2], d, how.inner, how.out_std or how.std)}
+end
+
+function blocks.feed(mlp, x) return nn.linear(mlp.down, blocks.activate(mlp.act, nn.linear(mlp.up, x))) end
+
+return blocks

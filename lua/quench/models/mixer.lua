@@ -1,0 +1,66 @@
+--- mixer.lua - the frame of the state-space families: h + mixer(norm(h)), and the parts both mixers have.
+
+local blocks = require "quench.models.blocks"
+local nn = require "quench.nn"
+local q = require "quench"
+
+local mixer = {}
+
+--- A causal filter a channel; the file keeps its weight as (channels, 1, taps).
+function mixer.convolution(m, name, layer, channels, c)
+  return {
+    weight = m:add(name .. ".weight", {channels, 1, c.conv_kernel}, {std = c.conv_kernel ^ -0.5, decay = true, layer = layer}),
+    bias = c.use_conv_bias and m:add(name .. ".bias", {channels}, {value = 0, layer = layer}) or nil,
+    channels = channels, taps = c.conv_kernel,
+  }
+end
+
+function mixer.convolve(conv, x) return nn.conv1d(x:contiguous(), conv.weight:view(conv.channels, conv.taps), conv.bias) end
+
+--- Fills the bias of a step: softplus(bias) is drawn log-uniformly between time_step_min and time_step_max.
+function mixer.steps(c)
+  local low, high = math.log(c.time_step_min), math.log(c.time_step_max)
+  return function(t, stream)
+    t:uniform_(stream)
+    local steps = (t * (high - low) + low):exp():clamp(c.time_step_floor)
+    t:copy_(steps + (-(-steps):expm1()):log()) -- the inverse of softplus
+  end
+end
+
+--- A family around def.spec; the caller adds config, mixer(m, c, i, prefix) and mix(m, record, x).
+function mixer.family(def)
+  local family = {architectures = def.architectures, model_type = def.name, spec = def.spec, sizes = def.sizes}
+  local function norm(m, name, layer) return blocks.rms_norm(m, name, m.config.hidden_size, m.config.layer_norm_epsilon, layer) end
+
+  function family.layers(c) return c.num_hidden_layers end
+
+  function family.input(m, c)
+    m.embeddings = m:add("backbone.embeddings.weight", {c.vocab_size, c.hidden_size}, {std = c.initializer_range, role = "input", decay = true})
+  end
+
+  function family.layer(m, c, i)
+    local p = ("backbone.layers.%d."):format(i - 1)
+    return {norm = norm(m, p .. "norm", i), mixer = family.mixer(m, c, i, p .. "mixer.")}
+  end
+
+  function family.output(m, c)
+    m.final_norm = norm(m, "backbone.norm_f")
+    if c.tie_word_embeddings then m.lm_head = {name = "lm_head", weight = m.embeddings, role = "output"}
+    else m.lm_head = m:add_linear("lm_head", nil, c.vocab_size, c.hidden_size, {std = c.initializer_range, role = "output"}) end
+  end
+
+  function family.embed(m, ids) return q.embedding(m.embeddings, ids) end
+
+  function family.block(m, i, h)
+    local b = m.blocks[i]
+    return h + family.mix(m, b.mixer, blocks.norm(b.norm, h))
+  end
+
+  function family.norm(m, h) return blocks.norm(m.final_norm, h) end
+
+  function family.head(m, h) return nn.linear(m.lm_head, h) end
+
+  return family
+end
+
+return mixer

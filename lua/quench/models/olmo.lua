@@ -1,0 +1,16 @@
+--- olmo.lua - OLMo 1 (Groeneveld et al., 2024): Llama with LayerNorm that has no parameters, and a bound on q, k, v.
+
+local blocks = require "quench.models.blocks"
+local decoder = require "quench.models.decoder"
+
+return decoder.new{
+  name = "olmo", architectures = {"OlmoForCausalLM"},
+  defaults = {vocab_size = 50304},
+  extra = {{"clip_qkv", "number", above = 0, doc = "bound on |q|, |k|, |v| [none]"}},
+  norm = function(m, name, width, layer) return blocks.layer_norm(m, name, width, 1e-5, layer, {plain = true}) end,
+  attention = function(_, c) return {clip = c.clip_qkv} end,
+  sizes = {
+    ["1b"] = {hidden_size = 2048, num_hidden_layers = 16, num_attention_heads = 16, intermediate_size = 8192, tie_word_embeddings = true},
+    ["7b"] = {hidden_size = 4096, num_hidden_layers = 32, num_attention_heads = 32, intermediate_size = 11008},
+  },
+}
