@@ -171,6 +171,7 @@ Tensor *op_cross_entropy(Tensor *logits, Tensor *targets);          /* (..., V),
 Tensor *op_rotary(Tensor *x, Tensor *cosines, Tensor *sines, int64_t rotated, bool interleaved); /* x (B, T, H, W) */
 Tensor *op_attention(Tensor *q, Tensor *k, Tensor *v, double scale, int64_t window); /* (B, T, H, W); causal */
 Tensor *op_dropout(Tensor *x, double p, Random *stream);
+Tensor *op_scan(Tensor *a, Tensor *b, int axis);                     /* y_t = a_t y_{t-1} + b_t (ops/scan.c) */
 Tensor *op_conv1d(Tensor *x, Tensor *w, Tensor *b);                 /* causal, depthwise */
 
 #endif

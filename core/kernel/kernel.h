@@ -175,6 +175,9 @@ typedef struct Kernels {
   void (*conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, void *y);
   void (*conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy, void *dx, void *dw);
 
+  /* --- scan.c: y_t = a_t y_{t-1} + b_t along n, or y_t = a_{t+1} y_{t+1} + b_t; all (outer, n, inner) dense --- */
+  void (*scan)(int64_t outer, int64_t n, int64_t inner, const void *a, const void *b, void *y, bool backward);
+
   /* --- optim.c: the elementwise rules of the optimizers, many tensors in one parallel region --- */
   void (*update)(UpdateRule rule, int64_t count, const Update *u);
   void (*gradient_squares)(int64_t count, const Update *u, double *partial); /* one sum of g^2 a block, in order of tensors and blocks */

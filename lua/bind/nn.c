@@ -33,9 +33,18 @@ static int conv1d(lua_State *L) { /* nn.conv1d(x, weight, bias) */
   return bind_push_tensor(L, op_conv1d(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3)));
 }
 
+static int scan(lua_State *L) { /* nn.scan(a, b, axis = 2) */
+  Tensor *a = bind_tensor(L, 1), *b = bind_tensor(L, 2);
+  return bind_push_tensor(L, op_scan(a, b, lua_isnoneornil(L, 3) ? 1 : bind_axis(L, 3, b)));
+}
+
+static int scatter_rows(lua_State *L) { /* nn.scatter_rows(rows, ids, n) */
+  return bind_push_tensor(L, op_embedding_backward(bind_tensor(L, 1), bind_tensor(L, 2), bind_integer(L, 3, "number of rows")));
+}
+
 static const luaL_Reg functions[] = {
   {"layer_norm", layer_norm}, {"rms_norm", rms_norm}, {"cross_entropy", cross_entropy}, {"rotary", rotary}, {"attention", attention},
-  {"dropout", dropout}, {"conv1d", conv1d}, {NULL, NULL},
+  {"dropout", dropout}, {"conv1d", conv1d}, {"scan", scan}, {"scatter_rows", scatter_rows}, {NULL, NULL},
 };
 
 int bind_open_nn(lua_State *L) {

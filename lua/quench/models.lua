@@ -1,12 +1,17 @@
 --- models.lua - language models: q.models.new(family, config), load, and what all families share.
 --
 -- A family is one file in models/: it declares its configuration, creates its parameters under
--- the names of the Hugging Face checkpoint, and computes embed, block and head from ops. The
--- rest (loss, hidden states, cloning, files) is here.
+-- the names of the Hugging Face checkpoint, and computes embed, block and head from ops:
+--   config(given) -> c                checked and completed; spec, sizes, architectures, model_type beside it
+--   layers(c)                         number of blocks
+--   input(m, c), layer(m, c, i) -> block, output(m, c)    declare the parameters
+--   embed(m, ids), block(m, i, h), norm(m, h), head(m, h) compute; m.blocks[i] is what layer made
+-- The rest (loss, hidden states, cloning, files) is here and in models/files.lua.
 
 local q = require "quench"
 local options = require "quench.options"
 local nn = require "quench.nn"
+local help = require "quench.help"
 
 local models = {}
 
@@ -15,14 +20,38 @@ Model.__index = Model
 models.Model = Model
 
 --- The families that can be made, by name: a new one is one file and one line.
-models.families = {gpt_neox = "quench.models.gpt_neox"}
+models.families = {
+  ant = "quench.models.ant",
+  apertus = "quench.models.apertus",
+  gpt2 = "quench.models.gpt2",
+  gpt_neox = "quench.models.gpt_neox",
+  llama = "quench.models.llama",
+  mamba = "quench.models.mamba",
+  mamba2 = "quench.models.mamba2",
+  mixtral = "quench.models.mixtral",
+  olmo = "quench.models.olmo",
+  olmo2 = "quench.models.olmo2",
+  olmo3 = "quench.models.olmo3",
+  olmoe = "quench.models.olmoe",
+  opensci = "quench.models.opensci",
+  plainlm = "quench.models.plainlm",
+  qwen3 = "quench.models.qwen3",
+  smollm3 = "quench.models.smollm3",
+}
 
-local function family_of(name)
+--- The names of the families, sorted.
+function models.names()
+  local names = {}
+  for n in pairs(models.families) do names[#names + 1] = n end
+  table.sort(names)
+  return names
+end
+
+--- The family of a name: its spec, sizes and functions.
+function models.family(name)
   local path = models.families[name]
   if not path then
-    local names = {}
-    for n in pairs(models.families) do names[#names + 1] = n end
-    table.sort(names)
+    local names = models.names()
     options.fail("models: unknown family '%s'%s; families: %s", tostring(name), options.suggest(name, names), table.concat(names, ", "))
   end
   return require(path)
@@ -30,44 +59,83 @@ end
 
 -- ---- making ---------------------------------------------------------------
 
---- Declares a parameter. Drawn from a stream of its own ("init/<name>"), so that adding a
--- parameter does not change the others.
--- how: {std=} normal, or {value=} constant; role: input, hidden, vector or output; decay: boolean.
-function Model:add(name, shape, how)
-  local t = q.zeros(shape, self.dtype)
-  if how.value then t:fill_(how.value) end
-  if how.std then t:normal_(q.stream(self.seed, "init/" .. name), 0, how.std) end
-  local record = {name = name, tensor = t:requires_grad(), role = how.role or "vector", decay = how.decay or false, layer = how.layer}
-  self.records[#self.records + 1] = record
-  self.by_name[name] = record
+--- Fills a fresh parameter. how: {std=} normal, {value=} constant, or {fill = function(tensor, stream)}. Drawn from a
+-- stream of its own ("init/<name>"), so that adding a parameter does not change the others.
+local function initial(m, name, shape, how)
+  local t = q.zeros(shape, m.dtype)
+  local stream = q.stream(m.seed, "init/" .. name)
+  if how.value then t:fill_(how.value)
+  elseif how.std then t:normal_(stream, 0, how.std)
+  elseif how.fill then how.fill(t, stream) end
   return t
 end
 
+--- Declares a parameter. It is fresh, or comes from the model's source (a file, another model).
+-- how: as for initial; role: input, hidden, vector or output; decay: boolean; layer; transposed: the file has (in, out).
+function Model:add(name, shape, how)
+  local record = {name = name, role = how.role or "vector", decay = how.decay or false, layer = how.layer, transposed = how.transposed}
+  record.tensor = self.source and self.source(record, shape) or initial(self, name, shape, how)
+  if not self.frozen then record.tensor:requires_grad() end
+  self.records[#self.records + 1] = record
+  return record.tensor
+end
+
 --- Declares a linear layer (out, in) with an optional bias; returns its record for nn.linear.
+-- how: std, bias, bias_fill, group (linears with one input share it), role, transposed, quantize (false: left alone).
 function Model:add_linear(name, layer, rows, columns, how)
   how = how or {}
-  local record = {name = name, layer = layer, group = how.group or name, role = how.role or "hidden"}
-  record.weight = self:add(name .. ".weight", {rows, columns}, {std = how.std or 0.02, role = record.role, decay = true, layer = layer})
-  if how.bias then record.bias = self:add(name .. ".bias", {rows}, {value = 0, layer = layer}) end
+  local record = {name = name, layer = layer, group = how.group or name, role = how.role or "hidden", quantize = how.quantize}
+  record.weight = self:add(name .. ".weight", {rows, columns},
+    {std = how.std or 0.02, role = record.role, decay = true, layer = layer, transposed = how.transposed})
+  if how.bias then
+    record.bias = self:add(name .. ".bias", {rows}, {value = not how.bias_fill and 0 or nil, fill = how.bias_fill, layer = layer})
+  end
   self.linear_records[#self.linear_records + 1] = record
   return record
 end
 
---- q.models.new(family, config): a freshly initialised model.
--- Besides the family's own keys: seed (0) and dtype ("f32" or "f64").
-function models.new(name, config)
-  local family = family_of(name)
+--- A number that the checkpoint keeps as a tensor but that is not trained.
+function Model:constant(name, value)
+  if self.source then value = self.source({name = name, constant = value}) end
+  self.constants[#self.constants + 1] = {name = name, value = value}
+  return value
+end
+
+--- A model of a family. source(record, shape) -> tensor gives the parameters instead of chance; frozen: no gradients;
+-- lazy: no blocks, they are made by open_block.
+function models.build(name, config, how)
+  local family = models.family(name)
   local given = {}
   for key, value in pairs(config or {}) do given[key] = value end
-  local seed, dtype = given.seed or 0, given.dtype or "f32"
-  given.seed, given.dtype = nil, nil
+  local seed, dtype, size = given.seed or 0, given.dtype or "f32", given.size
+  given.seed, given.dtype, given.size = nil, nil, nil
+  if size ~= nil then
+    local sizes = family.sizes or {}
+    local names = {}
+    for n in pairs(sizes) do names[#names + 1] = n end
+    table.sort(names)
+    if not sizes[size] then
+      options.fail("models.%s: no size '%s'%s; sizes: %s", name, tostring(size), options.suggest(tostring(size), names), table.concat(names, ", "))
+    end
+    for key, value in pairs(sizes[size]) do
+      if given[key] == nil then given[key] = value end
+    end
+  end
   local self = setmetatable({
     family = name, class = family, config = family.config(given), seed = seed, dtype = dtype,
-    records = {}, by_name = {}, linear_records = {}, tables = {},
+    records = {}, linear_records = {}, constants = {}, blocks = {}, source = how and how.source, frozen = how and how.frozen,
+    lazy = how and how.lazy or false, raw = how and how.raw,
   }, Model)
-  family.build(self, self.config)
+  family.input(self, self.config)
+  for i = 1, self.lazy and 0 or self:layers() do self.blocks[i] = family.layer(self, self.config, i) end
+  family.output(self, self.config)
+  if not self.lazy then self.source = nil end
   return self
 end
+
+--- q.models.new(family, config): a freshly initialised model.
+-- Besides the family's own keys: seed (0), dtype ("f32" or "f64") and size, the name of one of the family's sizes.
+function models.new(name, config) return models.build(name, config) end
 
 -- ---- running --------------------------------------------------------------
 
@@ -113,21 +181,36 @@ function Model:hidden(ids)
   return states
 end
 
---- Cosines and sines for at least `time` positions, kept between calls.
-function Model:rotary(key, time, rotated, theta, frequencies)
-  local t = self.tables[key]
-  if not t or t.cos:size(1) < time then
-    local cos, sin = nn.rotary_table(math.max(time, 64), rotated, theta, self.dtype, frequencies)
-    t = {cos = q.keep(cos), sin = q.keep(sin)}
-    self.tables[key] = t
+--- Cosines and sines (time or more, rotated/2) of a rope (models/rope.lua), kept with it between calls.
+function Model:rotary(rope, time)
+  if not rope.cos or rope.cos:size(1) < time then
+    local cos, sin = nn.rotary_table(math.max(time, 64), rope.rotated, nil, self.dtype, rope.frequencies)
+    if rope.factor ~= 1 then cos, sin = cos * rope.factor, sin * rope.factor end
+    rope.cos, rope.sin = q.keep(cos), q.keep(sin)
   end
-  return t.cos, t.sin
+  return rope.cos, rope.sin
 end
 
 --- Drops activations with probability p while training (q.train gives the stream), else x itself.
 function Model:dropout(x, p)
   if not self.dropout_stream or p == 0 then return x end
   return nn.dropout(x, p, self.dropout_stream)
+end
+
+-- ---- one block at a time --------------------------------------------------
+
+--- Makes block i of a lazy model from its source.
+function Model:open_block(i)
+  self.marks = {#self.records, #self.linear_records, #self.constants}
+  self.blocks[i] = self.class.layer(self, self.config, i)
+end
+
+--- Forgets it again.
+function Model:close_block(i)
+  self.blocks[i] = nil
+  for k, list in ipairs{self.records, self.linear_records, self.constants} do
+    while #list > self.marks[k] do table.remove(list) end
+  end
 end
 
 -- ---- parameters -----------------------------------------------------------
@@ -143,17 +226,17 @@ end
 function Model:named_parameters()
   local list = {}
   for i, r in ipairs(self.records) do
-    list[i] = {r.name, r.tensor, name = r.name, tensor = r.tensor, role = r.role, decay = r.decay, layer = r.layer}
+    list[i] = {r.name, r.tensor, name = r.name, tensor = r.tensor, role = r.role, decay = r.decay, layer = r.layer, transposed = r.transposed}
   end
   return list
 end
 
---- The linear layers in order of execution: records {name=, weight=, bias=, layer=, group=, role=}. The head is not among
--- them unless with_head: it is not quantized by default.
+--- The linear layers in order of execution: records {name=, weight=, bias=, layer=, group=, role=}. The head and the
+-- routers of experts are not among them unless with_head: they are not quantized by default.
 function Model:linears(with_head)
   local list = {}
   for _, r in ipairs(self.linear_records) do
-    if with_head or r.role ~= "output" then list[#list + 1] = r end
+    if with_head or r.role ~= "output" and r.quantize ~= false then list[#list + 1] = r end
   end
   return list
 end
@@ -189,17 +272,42 @@ function Model:tensors()
   return out
 end
 
---- A model with the same configuration and copies of the parameters.
-function Model:clone()
-  local config = {seed = self.seed, dtype = self.dtype}
+--- A model with the same configuration and copies of the parameters, in another dtype if one is given.
+function Model:clone(dtype)
+  local config = {seed = self.seed, dtype = dtype or self.dtype}
   for key, value in pairs(self.config) do config[key] = value end
-  local twin = models.new(self.family, config)
-  return twin:assign(self:tensors())
+  local mine, constants = self:tensors(), {}
+  for _, k in ipairs(self.constants) do constants[k.name] = k.value end
+  return models.build(self.family, config, {raw = self.raw, source = function(record)
+    if record.constant then return constants[record.name] end
+    local t = mine[record.name]:detach()
+    return t:dtype() == config.dtype and t:clone() or t:to(config.dtype)
+  end})
 end
 
 function Model:__tostring()
   local total, inner = self:count()
   return ("%s, %d blocks, %.3g M parameters (%.3g M without embeddings), %s"):format(self.family, self:layers(), total / 1e6, inner / 1e6, self.dtype)
 end
+
+help.add{"q.models.new", models.new, "new(family, config) -> model", "A language model with fresh parameters.",
+  text = [[
+config: the family's own keys, named as in config.json (help "q.models.llama" lists them), and
+  size    the name of one of the family's sizes; other keys win over it
+  seed    of the initial values (0)
+  dtype   "f32" or "f64" ("f32")
+A model has forward(ids) -> logits, loss(ids, targets?), hidden(ids), embed, block, norm, head, parameters(), named_parameters(),
+linears(), count(), clone(dtype?), assign(tensors), save(folder).]],
+  shapes = "ids (B, T) i32 from 0; logits (B, T, vocab_size); targets (B, T), negative ones are not counted",
+  errors = "an unknown family, size or key, with the nearest name; sizes that do not divide",
+  example = [[
+local m = q.models.new("gpt_neox", {size = "pythia-14m", vocab_size = 256})
+print(m, m:loss(q.tensor({{1, 2, 3, 4}}, "i32")):item())]], see = {"q.models.load", "q.models.names"}}
+help.add{"q.models.names", models.names, "names() -> list", "The names of the families.", example = "print(table.concat(q.models.names(), ' '))",
+  see = {"q.models.new"}}
+
+local files = require("quench.models.files")(models)
+models.load, models.config = files.load, files.config
+Model.save = files.save
 
 return models

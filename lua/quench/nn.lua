@@ -72,5 +72,11 @@ help.add{"q.nn.dropout", nn.dropout, "q.nn.dropout(x, p, stream) -> tensor",
 help.add{"q.nn.conv1d", nn.conv1d, "q.nn.conv1d(x, weight, bias or nil) -> tensor",
   "Causal convolution of each channel over time: y[t] = sum_j weight[j] x[t - taps + 1 + j].",
   shapes = "x (batch, time, channels), weight (channels, taps), bias (channels)", example = "q.nn.conv1d(q.randn(1, 8, 4), q.randn(4, 3))"}
+help.add{"q.nn.scan", nn.scan, "q.nn.scan(a, b, axis = 2) -> tensor",
+  "The linear recurrence y[t] = a[t] y[t - 1] + b[t] along an axis, from 0.", shapes = "a, b and the result alike",
+  source = "the state of Gu and Dao, 2023 (Mamba), eq. 2a", example = "q.nn.scan(q.zeros(1, 8, 1):fill_(0.9), q.randn(1, 8, 1))"}
+help.add{"q.nn.scatter_rows", nn.scatter_rows, "q.nn.scatter_rows(rows, ids, n) -> tensor (n, D)",
+  "Adds each row to the place in n rows of zeros that its id (from 0) names; the reverse of q.embedding.",
+  shapes = "rows (N, D), ids (N) i32", example = 'q.nn.scatter_rows(q.randn(2, 4), q.tensor({3, 0}, "i32"), 5)', see = {"q.embedding"}}
 
 return nn

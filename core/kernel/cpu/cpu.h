@@ -76,6 +76,9 @@ void K(conv1d)(int64_t batch, int64_t time, int64_t channels, int64_t taps, cons
 void K(conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t taps, const void *x, const void *w, const void *dy,
                         void *dx, void *dw);
 
+/* scan.c */
+void K(scan)(int64_t outer, int64_t n, int64_t inner, const void *a, const void *b, void *y, bool backward);
+
 /* gram.c */
 void K(gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
 

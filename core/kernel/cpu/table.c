@@ -19,5 +19,6 @@ const Kernels K(kernels) = {
   .attention_backward_tangent = K(attention_backward_tangent),
   .dropout = K(dropout),
   .conv1d = K(conv1d), .conv1d_backward = K(conv1d_backward),
+  .scan = K(scan),
   .update = K(update), .gradient_squares = K(gradient_squares),
 };

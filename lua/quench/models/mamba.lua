@@ -4,6 +4,7 @@ local blocks = require "quench.models.blocks"
 local mixer = require "quench.models.mixer"
 local nn = require "quench.nn"
 local options = require "quench.options"
+local q = require "quench"
 local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba", {
@@ -52,7 +53,7 @@ function family.mixer(m, c, i, p)
     project = linear("in_proj", 2 * inner, c.hidden_size, {bias = c.use_bias}),
     choose = linear("x_proj", rank + 2 * c.state_size, inner, {}),
     step = linear("dt_proj", inner, rank, {bias = true, std = rank ^ -0.5, bias_fill = mixer.steps(c)}),
-    log = m:add(p .. "A_log", {inner, c.state_size}, {layer = i, fill = function(t) t:copy_((m:range(c.state_size) + 1):log()) end}),
+    log = m:add(p .. "A_log", {inner, c.state_size}, {layer = i, fill = function(t) t:copy_(q.arange(1, c.state_size + 1, m.dtype):log()) end}),
     skip = m:add(p .. "D", {inner}, {value = 1, layer = i}),
     out = linear("out_proj", c.hidden_size, inner, {bias = c.use_bias}),
   }

@@ -5,6 +5,7 @@ local blocks = require "quench.models.blocks"
 local mixer = require "quench.models.mixer"
 local nn = require "quench.nn"
 local options = require "quench.options"
+local q = require "quench"
 local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba2", {
@@ -59,7 +60,7 @@ function family.mixer(m, c, i, p)
   return {
     conv = mixer.convolution(m, p .. "conv1d", i, mixed, c), project = linear("in_proj", inner + mixed + H, c.hidden_size),
     step_bias = m:add(p .. "dt_bias", {H}, {layer = i, fill = mixer.steps(c)}),
-    log = m:add(p .. "A_log", {H}, {layer = i, fill = function(t) t:copy_((m:range(H) + 1):log()) end}),
+    log = m:add(p .. "A_log", {H}, {layer = i, fill = function(t) t:copy_(q.arange(1, H + 1, m.dtype):log()) end}),
     norm = blocks.rms_norm(m, p .. "norm", inner, c.layer_norm_epsilon, i), skip = m:add(p .. "D", {H}, {value = 1, layer = i}),
     out = linear("out_proj", c.hidden_size, inner),
   }

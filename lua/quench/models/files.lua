@@ -1,0 +1,240 @@
+--- files.lua - models on disk in Hugging Face's layout: config.json beside model.safetensors, whole or in shards.
+--
+-- Reading: class and keys of config.json choose the family and its configuration, older and newer
+-- names alike; every tensor of the file must have a place and every parameter a tensor, so that a
+-- wrong configuration cannot load in silence. Writing: names, shapes and keys as transformers reads them.
+
+local q = require "quench"
+local help = require "quench.help"
+local json = require "quench.json"
+local options = require "quench.options"
+
+local SHARD = 5e9 -- bytes a shard
+
+-- Tensors of files that are no parameters: buffers of older writers.
+local ignored = {"rotary_emb%.inv_freq$", "attention%.bias$", "attention%.masked_bias$", "attn%.bias$", "attn%.masked_bias$"}
+
+local dtype_names = {f32 = "float32", f64 = "float64", bf16 = "bfloat16"}
+
+return function(models)
+  local M = {}
+
+  -- ---- config.json --------------------------------------------------------
+
+  local function read_config(dir)
+    local path = dir .. "/config.json"
+    if not q.system.exists(path) then
+      options.fail("'%s' has no config.json; a model's folder holds config.json and model.safetensors", dir)
+    end
+    return json.read(path)
+  end
+
+  --- The family that a config.json names, by class, then by model_type.
+  local function family_of(raw, path)
+    local class = type(raw.architectures) == "table" and raw.architectures[1] or nil
+    for _, name in ipairs(models.names()) do
+      local family = models.family(name)
+      for _, a in ipairs(family.architectures) do
+        if a == class then return name, family end
+      end
+      if not class and family.model_type == raw.model_type then return name, family end
+    end
+    options.fail("'%s': no family for the class %s (model_type %s); families: %s", path, tostring(class), tostring(raw.model_type),
+      table.concat(models.names(), ", "))
+  end
+
+  --- rope_parameters (newer) into rope_theta and rope_scaling (older), which our families use.
+  local function read_rope(raw, given, spec)
+    local r = raw.rope_parameters
+    if type(r) == "table" and type(r.full_attention) == "table" then r = r.full_attention end
+    if type(r) ~= "table" then r = type(raw.rope_scaling) == "table" and raw.rope_scaling or {} end
+    if spec.by_name.rope_theta then given.rope_theta = given.rope_theta or r.rope_theta end
+    local kind = r.rope_type or r.type or "default"
+    if kind == "default" then given.rope_scaling = nil return end
+    given.rope_scaling = {}
+    for key, value in pairs(r) do
+      if key ~= "rope_theta" then given.rope_scaling[key] = value end
+    end
+    given.rope_scaling.type, given.rope_scaling.rope_type = nil, kind
+  end
+
+  --- The family's configuration from the content of a config.json.
+  local function from_file(family, raw)
+    local given = {}
+    for _, entry in ipairs(family.spec) do
+      local value = raw[entry[1]]
+      if value ~= nil then given[entry[1]] = value end
+    end
+    if family.spec.by_name.rope_scaling or raw.rope_parameters or raw.rope_scaling then read_rope(raw, given, family.spec) end
+    if not family.spec.by_name.rope_scaling and given.rope_scaling then
+      options.fail("config.json: rope_scaling of type %s is not known for this family", given.rope_scaling.rope_type)
+    end
+    if family.from_file then family.from_file(raw, given) end
+    return given
+  end
+
+  --- The content of config.json for a model; keys that we do not know stay as they were.
+  local function to_file(m, dtype)
+    local raw = {}
+    for key, value in pairs(m.raw or {}) do raw[key] = value end
+    for key, value in pairs(m.config) do raw[key] = value end
+    local c = m.config
+    raw.architectures = raw.architectures or {m.class.architectures[1]}
+    raw.model_type = m.class.model_type
+    raw.dtype, raw.torch_dtype = dtype_names[dtype], dtype_names[dtype]
+    if c.rope_theta then
+      raw.rope_parameters = {rope_theta = c.rope_theta, rope_type = "default"}
+      for key, value in pairs(c.rope_scaling or {}) do raw.rope_parameters[key] = value end
+    end
+    if m.class.to_file then m.class.to_file(c, raw) end
+    return raw
+  end
+
+  --- q.models.config(folder) -> family, configuration, content of config.json
+  function M.config(dir, changes)
+    local raw = read_config(dir)
+    local name, family = family_of(raw, dir)
+    local given = from_file(family, raw)
+    for key, value in pairs(changes or {}) do given[key] = value end
+    return name, given, raw
+  end
+
+  -- ---- reading ------------------------------------------------------------
+
+  --- A source of parameters: an open file seen through the family's names. Some writers leave out the first
+  -- part of a name ("transformer.", "model."): then so do we.
+  local function source_of(file, dtype, path)
+    local used = {}
+    local function find(name)
+      if file:has(name) then return name end
+      local short = name:match("^[%w_]+%.(.+)$")
+      if short and file:has(short) then return short end
+    end
+    local function get(record, shape)
+      local name = find(record.name)
+      if not name and record.constant then return record.constant end
+      if not name then
+        options.fail("'%s' has no tensor '%s'%s", path, record.name, options.suggest(record.name, file:names()))
+      end
+      used[name] = true
+      if record.constant then return file:read(name, "f64"):item() end
+      local t = file:read(name, dtype)
+      if record.transposed then t = t:t():contiguous() end
+      if table.concat(t:shape(), ",") ~= table.concat(shape, ",") then
+        options.fail("'%s': tensor '%s' has shape (%s), the configuration asks for (%s)", path, name, table.concat(t:shape(), ", "),
+          table.concat(shape, ", "))
+      end
+      return t
+    end
+    return get, used
+  end
+
+  local function is_ignored(name, tied)
+    for _, pattern in ipairs(ignored) do
+      if name:find(pattern) then return true end
+    end
+    return tied and (name == "lm_head.weight" or name == "embed_out.weight" or name == "head.weight")
+  end
+
+  local function check_used(file, used, tied, path)
+    local extra = {}
+    for _, name in ipairs(file:names()) do
+      if not used[name] and not is_ignored(name, tied) then extra[#extra + 1] = name end
+    end
+    if #extra > 0 then
+      options.fail("'%s' holds %d tensors that its config.json gives no place: %s%s", path, #extra, table.concat(extra, ", ", 1, math.min(3, #extra)),
+        #extra > 3 and ", ..." or "")
+    end
+  end
+
+  local spec = options.spec("q.models.load", {
+    {"dtype", "string", default = "f32", choices = {"f32", "f64"}, doc = "to compute in"},
+    {"config", "table", default = {}, doc = "values that win over config.json, e.g. {rope_theta = 50000}"},
+    {"frozen", "boolean", default = false, doc = "parameters without gradients"},
+    {"lazy", "boolean", default = false, doc = "blocks are read one by one, by open_block; implies frozen"},
+  })
+
+  function M.load(dir, given)
+    local o = spec(given)
+    local name, config, raw = M.config(dir, o.config)
+    config.dtype = o.dtype
+    local file = q.open(dir)
+    local source, used = source_of(file, o.dtype, dir)
+    local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
+    m.path = dir
+    if o.lazy then m.file = file return m end
+    check_used(file, used, m.config.tie_word_embeddings, dir)
+    file:close()
+    return m
+  end
+
+  -- ---- writing ------------------------------------------------------------
+
+  --- Files of at most `limit` bytes: lists of {name, tensor}, in order of the parameters.
+  local function split(list, limit)
+    local files, bytes = {{}}, 0
+    for _, item in ipairs(list) do
+      local n = item[2]:nbytes()
+      if bytes + n > limit and #files[#files] > 0 then files[#files + 1], bytes = {}, 0 end
+      table.insert(files[#files], item)
+      bytes = bytes + n
+    end
+    return files
+  end
+
+  --- Names and tensors as the file has them.
+  local function file_tensors(m, dtype)
+    local list = {}
+    for _, r in ipairs(m.records) do
+      local t = r.tensor:detach()
+      if r.transposed then t = t:t():contiguous() end
+      if t:dtype() ~= dtype then t = t:to(dtype) end
+      list[#list + 1] = {r.name, t}
+    end
+    for _, k in ipairs(m.constants) do list[#list + 1] = {k.name, q.tensor(k.value, "f32"):to(dtype)} end
+    return list
+  end
+
+  local function write(path, list)
+    local tensors = {}
+    for _, item in ipairs(list) do tensors[item[1]] = item[2] end
+    q.save(path, tensors, {format = "pt"})
+  end
+
+  local function write_shards(dir, files)
+    local map, total = {}, 0
+    for i, list in ipairs(files) do
+      local name = ("model-%05d-of-%05d.safetensors"):format(i, #files)
+      write(dir .. "/" .. name, list)
+      for _, item in ipairs(list) do map[item[1]], total = name, total + item[2]:nbytes() end
+    end
+    q.system.write_file(dir .. "/model.safetensors.index.json", json.encode{metadata = {total_size = total}, weight_map = map} .. "\n")
+  end
+
+  local save_spec = options.spec("q.models.save", {
+    {"dtype", "string", choices = {"f32", "f64", "bf16"}, doc = "of the file [the model's]"},
+    {"shard", "number", default = SHARD, above = 0, doc = "most bytes a file", unit = "bytes"},
+  })
+
+  function M.save(m, dir, given)
+    local o = save_spec(given)
+    if m.lazy then options.fail("models: a model that is read block by block cannot be saved whole") end
+    q.system.make_directories(dir)
+    q.scope(q.no_grad, function()
+      local files = split(file_tensors(m, o.dtype or m.dtype), o.shard)
+      if #files == 1 then write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
+      q.system.write_file(dir .. "/config.json", json.encode(to_file(m, o.dtype or m.dtype)) .. "\n")
+    end)
+    return m
+  end
+
+  help.add{"q.models.load", M.load, "load(folder, options?) -> model", "Reads a model in Hugging Face's layout: config.json and model.safetensors, whole or in shards.",
+    options = spec, errors = "no config.json; a class without a family; a tensor that is missing, left over, or of another shape, by name",
+    example = 'local m = q.models.load("pythia-160m")\nprint(m)', see = {"q.models.new", "q.models.save"}}
+  help.add{"q.models.save", M.save, "model:save(folder, options?)", "Writes a model so that q.models.load and transformers can read it.",
+    options = save_spec, example = 'm:save("small", {dtype = "bf16"})', see = {"q.models.load"}}
+  help.add{"q.models.config", M.config, "config(folder, changes?) -> family, configuration, content of config.json",
+    "What config.json says, in the terms of the family.", example = 'print((q.models.config("pythia-160m")))', see = {"q.models.load"}}
+
+  return M
+end

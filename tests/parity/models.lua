@@ -1,0 +1,103 @@
+-- Every family against values of Hugging Face transformers 5.17 on a tiny checkpoint: logits, hidden states, loss,
+-- gradients and exact Hessian-vector products (tests/fixtures/hf; how they were made is in docs/models.md).
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+
+local function worst(a, b) return (a - b):abs():max():item() end
+local function relative(a, b) return worst(a, b) / math.max(b:abs():max():item(), 1e-12) end
+
+-- The module's name of a file's tensor, where they differ.
+local function module_name(name) return name == "embed_out.weight" and "lm_head.weight" or name end
+
+--- Splits a tensor (E, ...) of a fused module into what the file has, one expert at a time.
+local function unfuse(out, prefix, value)
+  local layer, part = prefix:match("layers%.(%d+)%.mlp%.experts%.(.+)$")
+  if not layer then return false end
+  for e = 1, value:size(1) do
+    local v = value:select(1, e)
+    for _, style in ipairs{{"block_sparse_moe.experts", "w1", "w3", "w2"}, {"mlp.experts", "gate_proj", "up_proj", "down_proj"}} do
+      local name = ("model.layers.%s.%s.%d."):format(layer, style[1], e - 1)
+      if part == "down_proj" then out[name .. style[4] .. ".weight"] = v
+      else
+        local half = v:size(1) / 2
+        out[name .. style[2] .. ".weight"] = v:narrow(1, 1, half)
+        out[name .. style[3] .. ".weight"] = v:narrow(1, half + 1, half)
+      end
+    end
+  end
+  return true
+end
+
+--- {file's name -> tensor} of what starts with "grad." or "hvp.", or of the direction that belongs to the gradients.
+local function by_file_name(expect, kind, make)
+  local out = {}
+  for name, t in pairs(expect) do
+    local key = name:match("^" .. kind .. "%.(.+)$")
+    if key then
+      local value = make and make(t) or t
+      if not unfuse(out, key, value) then
+        out[key] = value
+        out[key:gsub("mlp%.gate%.weight", "block_sparse_moe.gate.weight")] = value
+      end
+    end
+  end
+  return out
+end
+
+-- v = sin(1 + 0.37 i) at flat index i
+local function direction(t) return ((q.arange(t:numel(), "f64") * 0.37 + 1):sin()):to("f32"):view(t:shape()) end
+
+-- transformers notes the output of each block of the state-space models, and the normed last one.
+local function outputs(m, ids)
+  local h, list = m:embed(ids), {}
+  for i = 1, m:layers() do
+    h = m:block(i, h)
+    list[i] = h
+  end
+  list[#list + 1] = m:norm(h)
+  return list
+end
+
+local function check_family(t, family)
+  local dir = "tests/fixtures/hf/" .. family
+  local expect = q.load(dir .. "/expect.safetensors")
+  local m = q.models.load(dir)
+  t.equal(m.family, family, "config.json names the family")
+  local ids = expect.input_ids
+  t.ok(worst(m:forward(ids), expect.logits) < 1e-4, family .. ": logits", worst(m:forward(ids), expect.logits))
+  local states = m:hidden(ids)
+  if family:find("mamba") then states = outputs(m, ids) end
+  for i, h in ipairs(states) do
+    local e = expect[("hidden.%d"):format(i - 1)]
+    t.ok(worst(h, e) < 1e-4, ("%s: hidden state %d"):format(family, i - 1), worst(h, e))
+  end
+  local loss = m:loss(ids)
+  t.near(loss:item(), expect.loss:item(), 1e-4, family .. ": loss")
+  local params, named = m:parameters(), m:named_parameters()
+  local grads = q.grad(loss, params, {create_graph = true})
+  local v, expected, products = {}, by_file_name(expect, "grad"), by_file_name(expect, "hvp")
+  local directions = by_file_name(expect, "grad", direction)
+  local worst_grad, worst_hvp, where_grad, where_hvp = 0, 0, "", ""
+  for i, p in ipairs(named) do
+    local d = directions[module_name(p.name)]
+    v[i] = p.transposed and d:t():contiguous() or d:contiguous()
+  end
+  local hv = q.jvp(grads, params, v)
+  for i, p in ipairs(named) do
+    local function as_file(x) return p.transposed and x:t() or x end
+    local name = module_name(p.name)
+    local a, b = relative(as_file(grads[i]), expected[name]), relative(as_file(hv[i]), products[name])
+    if not (a <= worst_grad) then worst_grad, where_grad = a, p.name end -- luacheck: ignore 581
+    if not (b <= worst_hvp) then worst_hvp, where_hvp = b, p.name end -- luacheck: ignore 581
+  end
+  t.ok(worst_grad < 1e-3, family .. ": gradients", ("%g at %s"):format(worst_grad, where_grad))
+  t.ok(worst_hvp < 1e-3, family .. ": Hessian-vector product", ("%g at %s"):format(worst_hvp, where_hvp))
+end
+
+local families = q.system.list("tests/fixtures/hf")
+table.sort(families)
+for _, family in ipairs(families) do
+  tap.test(family, function(t) check_family(t, family) end)
+end
+
+tap.done()
