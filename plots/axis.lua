@@ -95,9 +95,7 @@ function Axis:set_limits(low, high)
     self.scale:fit(0.5, math.max(1, #self.categories) + 0.5, 0)
     return
   end
-  if o.zero and self.scale.name ~= "log" and self.scale.name ~= "log2" and self.scale.name ~= "reciprocal" then
-    low, high = math.min(low or 0, 0), math.max(high or 0, 0)
-  end
+  if (o.zero or self.zero_based) and self.scale.valid(0) then low, high = math.min(low or 0, 0), math.max(high or 0, 0) end
   for _, v in ipairs{from or 1, to or 1} do
     if not self.scale.valid(v) then
       options.fail("q.plot: the range of a %s axis must be positive, got %g for %s", self.scale.name, v, self.side)
@@ -106,7 +104,7 @@ function Axis:set_limits(low, high)
   self.empty = low == nil and not (from and to)
   local start = self.scale.valid(0) and 0 or 1
   if low == nil then low, high = start, start == 0 and 1 or 10 end
-  local margin = o.margin or (self.side == "x" and 0.02 or 0.05)
+  local margin = o.margin or (self.wide and 0.14 or self.side == "x" and 0.02 or 0.05)
   local before, after = from and 0 or self.tight_low and 0 or margin, to and 0 or self.tight_high and 0 or margin
   low, high = from or low, to or high
   if low >= high and (from or to) then
@@ -115,7 +113,7 @@ function Axis:set_limits(low, high)
     end
     if from then high = from + math.abs(from) + 1 else low = self.scale.valid(0) and to - math.abs(to) - 1 or to / 10 end
   end
-  if o.zero then
+  if o.zero or self.zero_based then
     if low == 0 then before = 0 end
     if high == 0 then after = 0 end
   end

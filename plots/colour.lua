@@ -128,7 +128,9 @@ local maps = {}
 
 --- Dark violet through blue and green to pale yellow; lightness rises evenly.
 function maps.sequential(t)
-  return polar(0.26 + 0.68 * t, 0.05 + 0.115 * math.sin(math.pi * (0.25 + 0.75 * t) ^ 0.9) + 0.05 * t, 300 - 195 * t)
+  -- chroma stays inside sRGB all the way: cyan allows little, violet and yellow-green more
+  local chroma = 0.095 + 0.055 * math.exp(-((t - 0.82) / 0.17) ^ 2) + 0.02 * math.exp(-((t - 0.12) / 0.13) ^ 2)
+  return polar(0.26 + 0.68 * t, chroma, 305 - 205 * t)
 end
 
 --- One hue from white to dark blue.
@@ -138,7 +140,7 @@ function maps.blues(t) return polar(0.97 - 0.62 * t, 0.14 * math.sin(math.pi / 2
 function maps.diverging(t)
   local d = 2 * t - 1
   local far = math.abs(d)
-  return polar(0.97 - 0.55 * far, 0.2 * far ^ 0.8, d < 0 and 252 or 38)
+  return polar(0.97 - 0.55 * far, 0.16 * math.sin(0.72 * math.pi * far), d < 0 and 252 or 38)
 end
 
 --- Once around at even lightness, for angles.

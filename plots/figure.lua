@@ -59,7 +59,7 @@ end
 
 function Figure:set_limits()
   self:each(function(p) p:limits() end)
-  local share = self.o.share or ""
+  local share = self.o.share or "none"
   if share:find("x") then share_axis(self, "x") end
   if share:find("y") then share_axis(self, "y") end
   self:each(function(p, r, k)
@@ -135,7 +135,8 @@ local function draw_all(self, scene, l)
       x = x + l.left[k]
       local p = row[k]
       if p then
-        p.right_room = p.y2 and l.right[k] - legend.measure(p.entries, t, 1).width or 6
+        local wide = p.y2 or p.colours
+        p.right_room = wide and p.mode == "right" and l.right[k] - legend.measure(p.entries, t, 1).width or wide and l.right[k] or 6
         local place = p:draw(scene, x, y, l.w[k], l.h[r], l.bottom[r])
         if place then p.mode, again = place, true end
       end

@@ -27,6 +27,47 @@ local function draw_text(view, s, x, y, style)
   for i, line in ipairs(lines) do view.scene:text(x, first + (i - 1) * height, line, style) end
 end
 
+--- Ink of the data in a rectangle of the page.
+local function ink_in(view, x, y, width, height)
+  local sum = 0
+  for _, v in ipairs(view.scene:ink(view.first, x, y, width, height, 24, 4)) do sum = sum + v end
+  return sum
+end
+
+--- Writes the text of a reference line at p: at either end, on either side, where least is drawn.
+local function write_beside(layer, view, axis, p)
+  local size = view.theme.small
+  local long, high = view.theme.measure(layer.o.text, size), 1.1 * size
+  local right, bottom = view.left + view.width, view.top + view.height
+  local places = {}
+  for _, side in ipairs{-1, 1} do
+    for _, far in ipairs{1, 0} do
+      local place = {side = side, far = far}
+      if axis == "y" then
+        place.x, place.y, place.w, place.h = far == 1 and right - 3 - long or view.left + 4, side < 0 and p - 2 - high or p + 2, long, high
+      else
+        place.x, place.y, place.w, place.h = side < 0 and p - 2 - high or p + 2, far == 1 and view.top + 3 or bottom - 4 - long, high, long
+      end
+      place.inside = place.x > view.left and place.x + place.w < right and place.y > view.top and place.y + place.h < bottom
+      places[#places + 1] = place
+    end
+  end
+  local best, least
+  for _, place in ipairs(places) do
+    local cost = place.inside and ink_in(view, place.x, place.y, place.w, place.h) or 1e6
+    if not least or cost < least - 0.5 then best, least = place, cost end
+  end
+  if p ~= p or least >= 1e6 then return end
+  local style = {size = size, colour = ink(layer, view), halo = view.theme.legend}
+  if axis == "y" then
+    style.valign = best.side < 0 and 0 or 1
+    view.scene:text(best.x, p + best.side * 3, layer.o.text, style)
+  else
+    style.angle, style.valign = 90, best.side < 0 and 0 or 1
+    view.scene:text(p + best.side * 3, best.y + best.h, layer.o.text, style)
+  end
+end
+
 local function reference(name, doc, axis)
   return {name, doc, options = line_options, colourless = true,
     prepare = function(layer)
@@ -34,26 +75,19 @@ local function reference(name, doc, axis)
       if #layer.at == 0 then options.fail("%s: needs %s=, a number or a list", layer.where, axis) end
       layer.span = {[axis] = {layer.at}}
     end,
-    draw = function(layer, view)
-      local width = layer.o.width or 0.9
+    under = function(layer, view)
       local dash = pens.dash(layer.o.dash, view.theme, 1.1, layer.where)
-      local size = view.theme.small
       for _, v in ipairs(layer.at) do
         local p = axis == "x" and view.x(v) or view.y(v)
-        if p == p then
-          if axis == "x" then view.scene:polyline({p, p}, {view.top, view.top + view.height})
-          else view.scene:polyline({view.left, view.left + view.width}, {p, p}) end
-          view.scene:stroke(ink(layer, view), width, pens.stroke_options(dash))
-          local style = {size = size, colour = ink(layer, view), halo = view.theme.legend}
-          if layer.o.text and axis == "y" then
-            style.align = 1
-            view.scene:text(view.left + view.width - 3, p - 3, layer.o.text, style)
-          elseif layer.o.text then
-            style.angle, style.align = 90, 1
-            view.scene:text(p - 3, view.top + 3, layer.o.text, style)
-          end
-        end
+        if axis == "x" then view.scene:polyline({p, p}, {view.top, view.top + view.height})
+        else view.scene:polyline({view.left, view.left + view.width}, {p, p}) end
       end
+      view.scene:stroke(ink(layer, view), layer.o.width or 0.9, pens.stroke_options(dash))
+    end,
+    draw = function() end,
+    over = function(layer, view)
+      if not layer.o.text then return end
+      for _, v in ipairs(layer.at) do write_beside(layer, view, axis, axis == "x" and view.x(v) or view.y(v)) end
     end,
     swatch = function(layer, view, x, y, width)
       local dash = pens.dash(layer.o.dash, view.theme, 1.1, layer.where)

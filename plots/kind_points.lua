@@ -28,7 +28,7 @@ end
 
 local function draw_plain(layer, view)
   local px, py = pens.map(view, layer.xs, layer.ys)
-  if #px > 100 and not layer.o.hollow then
+  if #px > 60 and not layer.o.hollow then
     view.scene:markers(shape_of(layer, view), px, py, {size = size_of(layer, view), fill = ink_of(layer)})
   else
     pens.markers(view, shape_of(layer, view), px, py, ink_of(layer), size_of(layer, view), layer.o.hollow)

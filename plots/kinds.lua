@@ -3,6 +3,7 @@
 --   prepare(layer)     reads layer.o, sets layer.span = {x = {lists}, y = {lists}} (data limits) and its own fields
 --   under(layer, view) draws what lies below all lines: areas; optional
 --   draw(layer, view)  draws the rest
+--   over(layer, view)  draws what may stand outside the data area: numbers beside bars; optional
 --   swatch(layer, view, x, y, width)  its sign in the legend, about (x .. x + width, y)
 --   colourless         takes no place in the colour cycle (notes, reference lines)
 --   ends               may be labelled at its right end
@@ -11,7 +12,7 @@
 
 local options = require "quench.options"
 
-local files = {"lines", "points", "notes"}
+local files = {"lines", "points", "fit", "counts", "groups", "fields", "notes"}
 
 local kinds = {list = {}, names = {}}
 
@@ -23,6 +24,7 @@ local common = {
   {"alpha", "number", min = 0, max = 1, doc = "1 opaque, 0 invisible"},
   {"axis", "string", default = "y", choices = {"y", "y2"}, doc = "left or right axis"},
   {"data", "table", doc = "columns or rows that x and y name; default: the plot's data"},
+  {"fit", "string", doc = "a formula like \"a*x^-b+c\": adds a layer of kind fit"},
   {"by", "string", doc = "column of data: one layer a value, labelled with it"},
 }
 

@@ -104,6 +104,20 @@ local function check_style(o, where, theme)
   options.fail("%s: no marker '%s'%s; markers: %s", where, o.marker, options.suggest(o.marker, markers), table.concat(markers, ", "))
 end
 
+local function new_layer(kind, named, where, panel)
+  local layer = setmetatable({kind = kind, o = kind.spec(named), where = where, panel = panel, span = {}}, Layer)
+  layer.label = layer.o.label
+  check_style(layer.o, where, panel.theme)
+  return layer
+end
+
+--- fit= on a layer: a layer of kind fit behind it, in its colour.
+local function with_fit(named)
+  local fit = {x = named.x, y = named.y, colour = named.colour, axis = named.axis, formula = named.fit}
+  named.fit = nil
+  return fit
+end
+
 --- The layers of one table of the user's plot (several with by=).
 function layers.read(given, index, panel)
   if type(given) ~= "table" then options.fail("q.plot: layer %d must be a table like {\"line\", x=, y=}, got %s", index, type(given)) end
@@ -114,10 +128,9 @@ function layers.read(given, index, panel)
   look_up(named, panel.o.data, where)
   local out = {}
   for _, one in ipairs(expand_by(named, panel.o.data, where)) do
-    local layer = setmetatable({kind = kind, o = kind.spec(one), where = where, panel = panel, span = {}}, Layer)
-    layer.label = layer.o.label
-    check_style(layer.o, where, panel.theme)
-    out[#out + 1] = layer
+    local fit = one.fit and with_fit(one)
+    out[#out + 1] = new_layer(kind, one, where, panel)
+    if fit then out[#out + 1] = new_layer(kinds.find("fit"), fit, where .. ": fit", panel) end
   end
   return out
 end

@@ -4,6 +4,7 @@
 
 local axes = require "quench.plots.axis"
 local colour = require "quench.plots.colour"
+local colourbar = require "quench.plots.colourbar"
 local layers = require "quench.plots.layer"
 local legend = require "quench.plots.legend"
 local options = require "quench.options"
@@ -28,6 +29,7 @@ panel.options = {
   {"legend", "string|boolean", default = "auto", choices = legend_places, doc = "where names of layers go; false: nowhere"},
   {"data", "table", doc = "columns or rows that layers name"},
   {"colours", "table", doc = "label -> colour"},
+  {"insets", "list", doc = "small plots inside: {at = {left, bottom, width, height}, plot}, as parts of the panel"},
   {"theme", "string|table", default = "light", doc = "light, dark, or a table of changes ({base = \"dark\", size = 10, ...})"},
 }
 
@@ -63,6 +65,17 @@ function panel.theme(given)
   return theme_module[given]
 end
 
+local spec = options.spec("q.plot inset", panel.options)
+
+--- The checked options among the names of a plot's table.
+function panel.read_options(given)
+  local named = {}
+  for key, v in pairs(given) do
+    if type(key) ~= "number" then named[key] = v end
+  end
+  return spec(named)
+end
+
 --- o: the checked options; given: the user's table, whose list part holds the layers.
 function panel.new(o, given, theme)
   local self = setmetatable({o = o, theme = theme, layers = {}}, Panel)
@@ -78,11 +91,66 @@ function panel.new(o, given, theme)
   end
   if self.has_y2 or o.y2 then self.y2 = axes.new("y2", o.y2, {log = log.y2, range = o.y2lim}) end
   for _, layer in ipairs(self.layers) do layer.kind.prepare(layer) end
+  self:line_up()
   self:collect()
+  self:read_insets()
+  self.colours = colourbar.of(self.layers)
   return self
 end
 
+function Panel:read_insets()
+  self.insets = {}
+  for i, item in ipairs(self.o.insets or {}) do
+    local at, given = item.at, item[1]
+    local good = type(at) == "table" and #at == 4 and type(given) == "table"
+    for k = 1, good and 4 or 0 do good = good and type(at[k]) == "number" and at[k] >= 0 and at[k] <= 1 end
+    if not good then options.fail("q.plot: inset %d must be {at = {left, bottom, width, height}, {plot}}, all 0..1", i) end
+    local p = panel.new(panel.read_options(given), given, theme_module.smaller(self.theme))
+    p.at = at
+    self.insets[i] = p
+  end
+end
+
 function Panel:category(side, name) return self[side]:category(name) end
+
+--- Distance between the places where groups stand: 1 for names, the smallest gap for numbers.
+function Panel:place_step()
+  if self.step then return self.step end
+  local all = {}
+  for _, layer in ipairs(self.layers) do
+    for _, at in ipairs(layer.at or {}) do all[#all + 1] = at end
+    for _, g in ipairs(layer.groups or {}) do all[#all + 1] = g.at end
+  end
+  table.sort(all)
+  for i = 2, #all do
+    local d = all[i] - all[i - 1]
+    if d > 1e-9 and (not self.step or d < self.step) then self.step = d end
+  end
+  self.step = self.step or 1
+  return self.step
+end
+
+--- Layers of one kind that compare groups stand side by side; the axis has room for the outer ones.
+function Panel:line_up()
+  local counted = {}
+  for _, layer in ipairs(self.layers) do
+    local name = layer.kind.name
+    if layer.kind.dodges and not layer.o.stack then
+      counted[name] = (counted[name] or 0) + 1
+      layer.dodge_index = counted[name]
+    end
+  end
+  for _, layer in ipairs(self.layers) do
+    if layer.kind.dodges then
+      layer.dodge_count = not layer.o.stack and counted[layer.kind.name] or 1
+      local half, room = 0.5 * self:place_step(), {}
+      for _, at in ipairs((layer.lying and layer.span.y or layer.span.x)[1]) do
+        room[#room + 1], room[#room + 2] = at - half, at + half
+      end
+      if layer.lying then self.y:include(room) self.y.no_grid = true else self.x:include(room) self.x.no_grid = true end
+    end
+  end
+end
 
 --- Brings the data of the layers to the axes; a logarithmic axis that could show nothing is an error.
 function Panel:collect()
@@ -100,7 +168,7 @@ function Panel:collect()
         axis.dropped = axis.dropped + dropped
       end
     end
-    if layer.span.zero then y.zero_based = true end
+    if layer.span.zero then (layer.span.zero == "x" and self.x or y).zero_based = true end
   end
 end
 
@@ -123,15 +191,16 @@ function Panel:assign_colours(slots)
     local quiet = layer.kind.colourless or (layer.o.axis == "y2" and right == 1)
     local named = self.o.colours and layer.label and self.o.colours[layer.label]
     if o.colour == nil and named == nil and not quiet then
-      if layer.label and slots[layer.label] then layer.slot = slots[layer.label]
-      elseif layer.kind.follows and not layer.label and before then layer.slot = before.slot
+      local own = layer.o.label -- a fit's own label is only its numbers
+      if own and slots[own] then layer.slot = slots[own]
+      elseif layer.kind.follows and not own and before then layer.slot = before.slot
       else
         slots.used = (slots.used or 0) + 1
         layer.slot = slots.used
       end
-      if layer.label then slots[layer.label] = layer.slot end
+      if own then slots[own] = layer.slot end
       layer.colour = theme.cycle[(layer.slot - 1) % #theme.cycle + 1]
-      if layer.kind.follows and not layer.label and before then layer.colour = before.colour end
+      if layer.kind.follows and not own and before then layer.colour = before.colour end
     else
       layer.slot = type(o.colour) == "number" and o.colour or layer.label and slots[layer.label] or 1
       layer.colour = (o.colour or named) and colour.parse(o.colour or named, layer.where, theme.cycle) or theme.muted
@@ -227,6 +296,7 @@ function Panel:margins(width, height)
     right = side + widest(t2.labels, t) + (self.y2.label and t.size + 7 or 2)
     if t2.factor then top = math.max(top, 1.6 * t.small) end
   end
+  if self.colours then right = (self.y2 and right or 0) + colourbar.room(self.colours, height, t) end
   if not self.hide_x and #tx.major > 0 and not tx.turned then -- half of the outer labels hangs over
     for i, v in ipairs(tx.major) do
       local p, half = self.x.scale:position(v) * width, t.measure(tx.labels[i], t.small) / 2
@@ -260,7 +330,7 @@ end
 
 local function draw_grid(view, axis, ticks, vertical)
   local t, scene = view.theme, view.scene
-  if not axis.o.grid or axis.categories then return end
+  if not axis.o.grid or axis.no_grid or axis.categories then return end
   for pass = 1, 2 do
     local log = axis.scale.name ~= "linear"
     local list, c = ticks.major, t.grid
@@ -391,6 +461,21 @@ function Panel:draw_legend(view, first, below)
   legend.draw(self.entries, size, view, x, y, true)
 end
 
+--- Draws this panel as an inset over the panel of `view`; self.at says where.
+function Panel:draw_inside(view)
+  local at, t = self.at, self.theme
+  local left, top = view.left + at[1] * view.width, view.top + (1 - at[2] - at[4]) * view.height
+  local width, height = at[3] * view.width, at[4] * view.height
+  view.scene:rectangle(left, top, width, height):fill(t.legend)
+  self:limits()
+  self:assign_colours({})
+  self:choose_legend(false)
+  self:assign_dashes()
+  local a, b, c, d = 0, 0, 0, 0
+  for _ = 1, 2 do a, b, c, d = self:margins(math.max(20, width - a - b), math.max(20, height - c - d)) end
+  if self:draw(view.scene, left + a, top + c, math.max(20, width - a - b), math.max(20, height - c - d), d) then self.mode = "none" end
+end
+
 --- Title and letter, above a legend that stands on top of the panel.
 function Panel:draw_title(view)
   local t, x, y = self.theme, view.left, view.top - 6
@@ -415,6 +500,8 @@ function Panel:draw(scene, left, top, width, height, below)
   draw_grid(view, self.x, tx, true)
   draw_grid(view, self.y, ty, false)
   local first = scene:count()
+  view.first = first
+  if view2 then view2.first = first end
   scene:clip(left, top, width, height)
   for _, layer in ipairs(self.layers) do
     if layer.kind.under then layer.kind.under(layer, layer.o.axis == "y2" and view2 or view) end
@@ -424,14 +511,21 @@ function Panel:draw(scene, left, top, width, height, below)
   end
   scene:unclip()
   for _, layer in ipairs(self.layers) do
-    if layer.kind.above then layer.kind.draw(layer, layer.o.axis == "y2" and view2 or view) end
+    local v = layer.o.axis == "y2" and view2 or view
+    if layer.kind.above then layer.kind.draw(layer, v) end
+    if layer.kind.over then layer.kind.over(layer, v) end
   end
+  for _, inset in ipairs(self.insets or {}) do inset:draw_inside(view) end
   local verdict = self:draw_legend(view, first, below)
   draw_x_axis(self, view, tx)
   draw_y_axis(self, view, self.y, ty, -1, self.hide_y)
   if self.y2 then
     self.right_colour = t.ink
     draw_y_axis(self, view2, self.y2, self.y2:ticks(height, t.y_spacing), 1)
+  end
+  if self.colours then
+    local room = colourbar.room(self.colours, height, t)
+    colourbar.draw(self.colours, scene, t, left + width + (self.y2 and self.right_room - room or 0), top, height)
   end
   self:draw_title(view)
   draw_notes(self, view)

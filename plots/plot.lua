@@ -5,6 +5,7 @@
 --     {"hline", y = 2.1, text = "entropy"},
 --   }:save("loss.png")
 
+local data = require "quench.plots.data"
 local figure = require "quench.plots.figure"
 local help = require "quench.help"
 local options = require "quench.options"
@@ -20,12 +21,18 @@ local function joined(...)
   return out
 end
 
-local spec = options.spec("q.plot", joined(panels.options, figure.options))
+local facet_options = {
+  {"facet", "string", doc = "column of data: one panel a value"},
+  {"columns", "integer", min = 1, doc = "panels in a row, with facet"},
+  {"share", "string", default = "xy", choices = {"x", "y", "xy", "none"}, doc = "axes with common limits, with facet"},
+}
+
+local spec = options.spec("q.plot", joined(panels.options, facet_options, figure.options))
 
 local grid_spec = options.spec("q.plot.grid", joined({
   {"title", "string", doc = "above the whole figure"},
   {"columns", "integer", min = 1, doc = "places panels given as a flat list; default: up to 3"},
-  {"share", "string", default = "", doc = "axes with common limits: \"x\", \"y\" or \"xy\""},
+  {"share", "string", default = "none", choices = {"x", "y", "xy", "none"}, doc = "axes with common limits"},
   {"letters", "boolean", default = false, doc = "(a), (b), ... before the titles"},
   {"widths", "list", doc = "relative widths of the columns"},
   {"heights", "list", doc = "relative heights of the rows"},
@@ -40,11 +47,57 @@ local function named(given)
   return out
 end
 
+--- An axis without its label: inner panels leave the label to the outer ones.
+local function bare(axis)
+  if type(axis) ~= "table" then return nil end
+  local out = {}
+  for key, v in pairs(axis) do out[key] = key ~= "label" and v or nil end
+  return out
+end
+
+--- The rows of a table of data (columns or a list of rows) where the key column has the value, as columns.
+local function rows_where(t, keys, value)
+  local keep, out = {}, {}
+  for i, k in ipairs(keys) do
+    if k == value then keep[#keep + 1] = i end
+  end
+  if type(t[1]) == "table" then
+    for n, i in ipairs(keep) do out[n] = t[i] end
+    return out
+  end
+  for name, column in pairs(t) do
+    local list = data.plain(column, "q.plot: data." .. tostring(name))
+    out[name] = {}
+    for n, i in ipairs(keep) do out[name][n] = list[i] end
+  end
+  return out
+end
+
+--- One panel a value of the column o.facet, with common axes.
+local function faceted(o, given, theme)
+  if not o.data then options.fail("q.plot: facet=%q names a column, but there is no data=", o.facet) end
+  local keys = data.plain(data.column(o.data, o.facet, "q.plot: facet"), "q.plot: facet")
+  local values = data.distinct(keys)
+  local columns = o.columns or math.min(#values, #values == 4 and 2 or 3)
+  local rows = {}
+  for i, value in ipairs(values) do
+    local mine = {title = tostring(value), data = rows_where(o.data, keys, value)}
+    local r, k = math.floor((i - 1) / columns) + 1, (i - 1) % columns
+    local last_row = i + columns > #values
+    mine.x, mine.y = (last_row or o.share:find("x") == nil) and o.x or bare(o.x), (k == 0 or o.share:find("y") == nil) and o.y or bare(o.y)
+    rows[r] = rows[r] or {}
+    for _, name in ipairs{"y2", "log", "xlim", "ylim", "y2lim", "legend", "colours"} do mine[name] = o[name] end
+    rows[r][k + 1] = panels.new(mine, given, theme)
+  end
+  return figure.new(rows, {width = o.width, height = o.height, dpi = o.dpi, heading = o.title, share = o.share}, theme)
+end
+
 --- Marks what q.plot{...} returns, so that q.plot.grid takes it as a panel.
 local function new_plot(given)
   if type(given) ~= "table" then options.fail("q.plot: needs a table like {x = \"step\", {\"line\", x =, y =}}, got %s", type(given)) end
   local o = spec(named(given))
   local theme = panels.theme(o.theme)
+  if o.facet then return faceted(o, given, theme) end
   local p = panels.new(o, given, theme)
   local f = figure.new({{p}}, {width = o.width, height = o.height, dpi = o.dpi}, theme)
   f.given = given

@@ -77,6 +77,9 @@ function text.few(values)
   return out
 end
 
+--- A number by a format like "%.2f", with a true minus sign.
+function text.format(format, v) return minus(format:format(v)) end
+
 --- The lines of a text, broken at "\n".
 function text.lines(s)
   local out = {}

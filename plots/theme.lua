@@ -35,6 +35,13 @@ function theme.get(name, changes)
   return changes and setmetatable(changes, {__index = base}) or base
 end
 
+--- The theme for an inset: the same colours, everything a little smaller.
+function theme.smaller(base)
+  return setmetatable({size = base.small, small = base.small - 1, title = base.size, x_spacing = 0.65 * base.x_spacing,
+    y_spacing = 0.65 * base.y_spacing, line = 0.8 * base.line, marker = 0.7 * base.marker, tick = 0.7 * base.tick, gap = 0.7 * base.gap},
+    {__index = base})
+end
+
 theme.names = {"light", "dark"}
 
 return theme

@@ -22,6 +22,12 @@ local steps = series(60, function(i) return 50 * i end)
 local function curve(a, b, k) return series(60, function(i) return a + b * (50 * i) ^ -0.35 * (1 + 0.02 * wave(i, k)) end) end
 local function runs(a, b) return {curve(a, b, 1), curve(a * 1.01, b, 2), curve(a * 0.99, b, 3)} end
 
+local function sample(k, centre) return series(60, function(i) return centre + 1.5 * wave(i, k) + 0.7 * wave(3 * i, k + 1) end) end
+local function field(rows, cols)
+  return series(rows, function(j) return series(cols, function(i) return math.sin(i / 3) * math.cos(j / 4) + 0.1 * wave(i, j) end) end)
+end
+local function line(n) return series(n, function(i) return i / n end) end
+
 local figures = {
   direct = {title = "Direct labels", x = "step", y = "loss (nats)", {"line", steps, curve(2, 6, 1), label = "AdamW"},
     {"line", steps, curve(2.3, 6, 2), label = "Muon"}},
@@ -41,12 +47,35 @@ local figures = {
     {"arrow", x = 100, y = 3, from_x = 10, from_y = 2.6, text = "peak"}},
   dark = {theme = "dark", title = "Dark", x = "step", y = "loss", {"line", steps, curve(2, 6, 1), smooth = 0.8, label = "smooth"},
     {"line", steps, runs(2.5, 6), label = "runs"}},
+  fit = {x = "$N$", y = "loss", log = "xy", {"points", steps, curve(0, 6, 1), fit = "a*x^-b"},
+    {"hline", y = 0.5, text = "floor"}},
+  bars = {y = "perplexity", {"bars", {"RTN", "GPTQ", "AWQ"}, {9.2, 7.1, 7.4}, error = 0.3, label = "4-bit", values = "%.1f"},
+    {"bars", {"RTN", "GPTQ", "AWQ"}, {14.2, 9.1, 9.4}, error = {0.5, 0.2, 0.3}, label = "3-bit", values = "%.1f"}},
+  lying = {x = "error", {"bars", x = {0.2, 0.13, -0.04}, y = {"attention", "mlp.dense_h_to_4h", "embedding"}, values = true}},
+  box = {y = "loss", {"box", {"a", "b", "c"}, {sample(1, 0), sample(2, 1), sample(3, 2)}, label = "AdamW"},
+    {"box", {"a", "b", "c"}, {sample(4, 0), sample(5, 2), sample(6, 1)}, label = "Muon"}},
+  violin = {y = "loss", {"violin", {"a", "b"}, {sample(1, 0), sample(2, 1)}}, {"strip", {"a", "b"}, {sample(1, 0), sample(2, 1)}}},
+  counts = {x = "weight", y = "density", {"histogram", sample(1, 0), normal = "density", label = "histogram"},
+    {"density", x = sample(1, 0), label = "density"}},
+  heatmap = {title = "Matrix", x = "in", y = "out", {"heatmap", z = field(8, 12), value_label = "$w_{ij}$"}},
+  values = {{"heatmap", z = {{1, 0.5}, {0.5, -1}}, x = {"loss", "error"}, y = {"loss", "error"}, values = "%.1f"}},
+  contour = {x = "$alpha$", y = "$beta$", {"contour", z = field(16, 20), x = line(20), y = line(16), filled = true}},
+  inset = {x = "step", y = "loss", {"line", steps, curve(2, 6, 1)}, {"vline", x = 800, text = "decay"},
+    insets = {{at = {0.45, 0.4, 0.5, 0.55}, {title = "the end", xlim = {2000, 3000}, ylim = {2.3, 2.5}, {"line", steps, curve(2, 6, 1)}}}}},
   empty = {title = "Nothing yet", x = "step", y = "loss"},
   scales = {x = {label = "reciprocal", scale = "reciprocal"}, y = {label = "symlog", scale = "symlog", linear = 0.1},
     {"points", {1, 2, 5, 10, 100}, {-20, -0.05, 0, 0.3, 8}}},
 }
 
 local grids = {
+  facets = function()
+    local rows = {}
+    for _, method in ipairs{"RTN", "GPTQ", "AWQ"} do
+      for i = 1, 20 do rows[#rows + 1] = {method = method, step = i, error = #method / i, bits = i % 2 == 0 and "4-bit" or "3-bit"} end
+    end
+    return q.plot{facet = "method", data = rows, x = "step", y = "error", width = 6, height = 2.4, dpi = 80,
+      {"points", x = "step", y = "error", by = "bits"}}
+  end,
   grid = function()
     return q.plot.grid{columns = 1, share = "x", letters = true, title = "Shared axis", width = 4.4, height = 3.6, dpi = 80,
       {x = "step", y = "loss", {"line", steps, runs(2, 6), label = "4-bit"}, {"line", steps, runs(2.2, 6), label = "3-bit"}},
