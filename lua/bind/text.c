@@ -1,9 +1,10 @@
-/* text.c - UTF-8 repair and R data files: what Lua modules need of texts. */
+/* text.c - UTF-8 repair, R data files and n-grams: what Lua modules need of texts. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "io/ngram.h"
 #include "io/rdata.h"
 #include "io/utf8.h"
 
@@ -60,7 +61,17 @@ static int rdata(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"repair", repair}, {"rdata", rdata}, {NULL, NULL}};
+/* ngram(train, test, order) -> bits a byte */
+static int ngram(lua_State *L) {
+  size_t train_bytes, test_bytes;
+  const char *train = luaL_checklstring(L, 1, &train_bytes), *test = luaL_checklstring(L, 2, &test_bytes);
+  double bits;
+  bind_check(L, ngram_bits(train, train_bytes, test, test_bytes, (int)bind_integer(L, 3, "order"), &bits));
+  lua_pushnumber(L, bits);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"repair", repair}, {"rdata", rdata}, {"ngram", ngram}, {NULL, NULL}};
 
 int bind_open_text(lua_State *L) {
   luaL_newmetatable(L, RDATA);

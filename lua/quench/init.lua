@@ -6,6 +6,7 @@ local q = {}
 local modules = {
   -- one line each, in order of the alphabet
   curvature = "quench.curvature",
+  data = "quench.data",
   help = "quench.help",
   json = "quench.json",
   linalg = "quench.linalg",

@@ -3,7 +3,7 @@
 local c = require "quench.c.tensor"
 local options = require "quench.options"
 local ffi = require "ffi"
-local jit = require "jit"
+local compiled = require "quench.compiled"
 
 local M = {}
 
@@ -63,15 +63,6 @@ end
 local loops, loops2 = setmetatable({}, {__mode = "k"}), setmetatable({}, {__mode = "k"})
 
 local BLOCK = 2 ^ 16 -- elements between two looks for Ctrl-C, which compiled code cannot see
-
---- Runs body with the JIT on (it is off otherwise, so that Ctrl-C works in plain loops).
-local function compiled(body)
-  local was = jit.status()
-  jit.on()
-  local ok, message = pcall(body)
-  if not was then jit.off() end
-  if not ok then error(message, 0) end
-end
 
 local function address(t)
   local pointer = pointer_types[t:dtype()]
