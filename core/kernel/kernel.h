@@ -11,8 +11,9 @@
  *
  * Determinism: a reduction is cut into blocks of fixed size, independent of the
  * thread count, and the partial sums are added in block order; so every kernel
- * here gives the same bits for any number of threads. Matrix products go through
- * OpenBLAS, which gives that only for a fixed thread count (docs/conventions.md). */
+ * here gives the same bits for any number of threads, matrix products included
+ * (cpu/gemm.c). Factorisations go through OpenBLAS, which gives that only for a fixed
+ * thread count (docs/conventions.md). */
 #ifndef quench_kernel_h
 #define quench_kernel_h
 
@@ -49,7 +50,7 @@ typedef enum Binary {
 
 typedef enum Reduce { R_SUM, R_MAX, R_MIN, R_PROD, R_SUMSQ, R_ARGMAX, R_ARGMIN /* index as a number */, REDUCE_COUNT } Reduce;
 
-/* A batch of products C = alpha op(A) op(B) + beta C, row-major, through BLAS.
+/* A batch of products C = alpha op(A) op(B) + beta C, row-major; beta 0 overwrites C.
  * Strides of the batch in elements; 0 repeats an operand. */
 typedef struct Gemm {
   bool transpose_a, transpose_b;

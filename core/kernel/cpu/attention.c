@@ -13,9 +13,8 @@
  * One thread does one head (one group of heads that share keys), all its blocks in
  * order: the same bits for any number of threads. Blocks above the diagonal or left of
  * the window are skipped; in those on the edge the masked part of P is zero. */
-#include <cblas.h>
-
 #include "kernel/cpu/cpu.h"
+#include "kernel/cpu/gemm.h"
 #include "kernel/cpu/vmath.h"
 
 enum { BLOCK = 64 }; /* queries and keys of a tile: 16 KiB of f32, so two to four tiles stay in the second-level cache */
@@ -53,23 +52,22 @@ static int64_t first_block(const Attention *a, int64_t i) {
   return a->window ? most(i - a->window + 1, 0) / BLOCK * BLOCK : 0;
 }
 
-/* ---- products of tiles: c = alpha op(a) op(b) + beta c. OpenBLAS runs them on the calling
- * thread alone, since this is inside a parallel region. ---- */
+/* ---- products of tiles, each on the calling thread alone ---- */
 
 /* tile (m x n) = alpha x y^T + beta tile, for rows of queries x and of keys y */
 static void scores(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
-  BLAS(gemm)(CblasRowMajor, CblasNoTrans, CblasTrans, (int)p.m, (int)p.n, (int)a->width, (real)alpha, row_of(x, p.i), (int)x.stride,
-             row_of(y, p.j), (int)y.stride, (real)beta, tile, BLOCK);
+  K(product)(&(Product){.transpose_b = true, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x, p.i), .lda = x.stride,
+                        .b = row_of(y, p.j), .ldb = y.stride, .c = tile, .ldc = BLOCK});
 }
 /* queries' rows of out = tile keys' rows of x + beta out */
 static void gather(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
-  BLAS(gemm)(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)p.m, (int)a->width, (int)p.n, 1, tile, BLOCK, row_of(x, p.j), (int)x.stride,
-             (real)beta, row_of(out, p.i), (int)out.stride);
+  K(product)(&(Product){.m = p.m, .n = a->width, .k = p.n, .alpha = 1, .beta = beta, .a = tile, .lda = BLOCK, .b = row_of(x, p.j), .ldb = x.stride,
+                        .c = row_of(out, p.i), .ldc = out.stride});
 }
 /* keys' rows of out += tile^T queries' rows of x */
 static void scatter(const Attention *a, Place p, const real *tile, Head x, Head out) {
-  BLAS(gemm)(CblasRowMajor, CblasTrans, CblasNoTrans, (int)p.n, (int)a->width, (int)p.m, 1, tile, BLOCK, row_of(x, p.i), (int)x.stride, 1,
-             row_of(out, p.j), (int)out.stride);
+  K(product)(&(Product){.transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK, .b = row_of(x, p.i),
+                        .ldb = x.stride, .c = row_of(out, p.j), .ldc = out.stride});
 }
 
 static void clear_rows(const Attention *a, Head h) {

@@ -1,0 +1,92 @@
+/* The matrix product against sums in double: all layouts, sizes around the edges of tiles
+ * and panels, wide strides, alpha and beta, NaN in an overwritten C, bits for any thread count. */
+#include "tests/unit/kernel_reference.h"
+
+static double *product_reference(const Gemm *g, const double *a, const double *b, const double *c) {
+  double *y = zero_array(g->m * g->ldc);
+  for (int64_t i = 0; i < g->m * g->ldc; i++) y[i] = c[i];
+  for (int64_t i = 0; i < g->m; i++)
+    for (int64_t j = 0; j < g->n; j++) {
+      double sum = 0;
+      for (int64_t k = 0; k < g->k; k++) sum += a[g->transpose_a ? k * g->lda + i : i * g->lda + k] * b[g->transpose_b ? j * g->ldb + k : k * g->ldb + j];
+      y[i * g->ldc + j] = g->alpha * sum + (g->beta != 0 ? g->beta * c[i * g->ldc + j] : 0);
+    }
+  return y;
+}
+
+static void check_case(const Kernels *t, int64_t m, int64_t n, int64_t k, int layout, int64_t gap, double alpha, double beta) {
+  Gemm g = {.transpose_a = layout & 1, .transpose_b = layout & 2, .m = m, .n = n, .k = k, .alpha = alpha, .beta = beta, .batch = 1};
+  g.lda = (g.transpose_a ? m : k) + gap, g.ldb = (g.transpose_b ? k : n) + gap, g.ldc = n + gap;
+  int64_t sizes[3] = {g.lda * (g.transpose_a ? k : m), g.ldb * (g.transpose_b ? n : k), g.ldc * m};
+  double *a = random_array(sizes[0], 1), *b = random_array(sizes[1], 1), *c = random_array(sizes[2], 1);
+  double *expected = product_reference(&g, a, b, c);
+  void *x = to_real(t, sizes[0], a), *y = to_real(t, sizes[1], b), *z = to_real(t, sizes[2], c);
+  if (beta == 0) /* what is overwritten must not be read */
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j++) {
+        if (t->element == 4) ((float *)z)[i * g.ldc + j] = NAN;
+        else ((double *)z)[i * g.ldc + j] = NAN;
+      }
+  g.a = x, g.b = y, g.c = z;
+  t->gemm(&g);
+  char what[96];
+  snprintf(what, sizeof what, "%ld x %ld x %ld%s%s, gap %ld, alpha %g, beta %g", (long)m, (long)n, (long)k, g.transpose_a ? " A^T" : "",
+           g.transpose_b ? " B^T" : "", (long)gap, alpha, beta);
+  same_values(t, sizes[2], z, expected, tolerance_of(t, 2e-7 * sqrt((double)k) + 4e-7, 1e-14 * sqrt((double)k)), what);
+  mem_free(a), mem_free(b), mem_free(c), mem_free(expected), mem_free(x), mem_free(y);
+}
+
+static void check_batches(void) {
+  const Kernels *t = kernels_of(0, F64);
+  double *a = random_array(20 * 6, 1), *b = random_array(6, 1), *c = zero_array(20 * 4), *one = zero_array(4);
+  Gemm g = {.m = 2, .n = 2, .k = 3, .lda = 3, .ldb = 2, .ldc = 2, .alpha = 1, .a = a, .b = b, .c = c, .batch = 20, .batch_a = 6, .batch_b = 0, .batch_c = 4};
+  t->gemm(&g);
+  int same = 1;
+  for (int64_t i = 0; i < 20; i++) {
+    Gemm h = g;
+    h.batch = 1, h.a = a + 6 * i, h.c = one;
+    t->gemm(&h);
+    same &= !memcmp(one, c + 4 * i, sizeof(double) * 4);
+  }
+  ok(same, "a batch of 20 with one B for all");
+  g.k = 0, g.beta = 0.5, g.batch = 1;
+  double before = c[3];
+  t->gemm(&g);
+  ok(c[3] == 0.5 * before, "no k: C is scaled");
+  g.beta = 0;
+  t->gemm(&g);
+  ok(c[0] == 0 && c[3] == 0, "no k and beta 0: zeros");
+  mem_free(a), mem_free(b), mem_free(c), mem_free(one);
+}
+
+typedef struct Big { void *a, *b; bool ta, tb; DType type; } Big;
+enum { M = 203, N = 301, DEPTH = 611 };
+static void threads_body(void *context, void *out) {
+  Big *x = context;
+  Gemm g = {.transpose_a = x->ta, .transpose_b = x->tb, .m = M, .n = N, .k = DEPTH, .alpha = 1, .a = x->a, .b = x->b, .c = out, .ldc = N, .batch = 1};
+  g.lda = x->ta ? M : DEPTH, g.ldb = x->tb ? DEPTH : N;
+  kernels_of(0, x->type)->gemm(&g);
+}
+
+int main(void) {
+  const int64_t sizes[][3] = {{1, 1, 1}, {1, 17, 3}, {5, 1, 70}, {8, 48, 16}, {7, 47, 33}, {9, 49, 15}, {16, 64, 64}, {3, 80, 129},
+                              {131, 100, 40}, {200, 31, 530}, {40, 450, 20}, {130, 16, 1100}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (int layout = 0; layout < 4; layout++)
+      for (int type = 0; type < 2; type++) {
+        const Kernels *t = kernels_of(0, type ? F64 : F32);
+        check_case(t, sizes[i][0], sizes[i][1], sizes[i][2], layout, 0, 1, 0);
+        check_case(t, sizes[i][0], sizes[i][1], sizes[i][2], layout, 5, -0.5, 2);
+      }
+  check_batches();
+  double *x = random_array(N * DEPTH, 1);
+  for (int layout = 0; layout < 4; layout++)
+    for (int type = 0; type < 2; type++) {
+      const Kernels *t = kernels_of(0, type ? F64 : F32);
+      Big b = {to_real(t, M * DEPTH, x), to_real(t, N * DEPTH, x), layout & 1, layout & 2, type ? F64 : F32};
+      same_bits(t->name, threads_body, &b, (size_t)(M * N) * t->element);
+      mem_free(b.a), mem_free(b.b);
+    }
+  mem_free(x);
+  return done();
+}
