@@ -164,6 +164,10 @@ Tensor *op_embedding_backward(Tensor *dy, Tensor *ids, int64_t rows);
 Tensor *op_pick(Tensor *x, Tensor *ids);             /* x (..., n), ids (...) -> (...): one value a row */
 Tensor *op_unpick(Tensor *dy, Tensor *ids, int64_t n); /* its adjoint: zeros but for the picked places */
 
+/* --- ops: quantization (ops/surrogate.c, hadamard.c) --- */
+Tensor *op_surrogate(Tensor *value, int count, Tensor *const *x, Tensor *const *partial); /* value, with dy = sum partial_i dx_i */
+Tensor *op_hadamard(Tensor *x, int64_t block, bool transpose); /* blocks of the last axis; block 0: all of it */
+
 /* --- ops: networks (ops/norm.c, loss.c, rotary.c, attention.c, dropout.c, conv.c) --- */
 Tensor *op_layer_norm(Tensor *x, Tensor *w, Tensor *b, double eps); /* w, b may be NULL */
 Tensor *op_rms_norm(Tensor *x, Tensor *w, double eps);

@@ -113,6 +113,14 @@ typedef struct QuantKernels {
   /* y <- values of codes. */
   void (*decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
 
+  /* mask <- 1 where w is between the lowest and the highest level of its group, else 0. */
+  void (*inside)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, void *mask);
+  /* mask <- 1 where |q - w| <= trust times the group's root mean square (RANGE_RMS formats), else 0. */
+  void (*trust)(const Format *f, const Groups *g, double trust, const void *w, const void *q, const void *scale, void *mask);
+
+  /* y <- blocks of x's rows times an orthogonal Hadamard matrix of size block (linalg/hadamard.h). */
+  void (*hadamard)(int64_t rows, int64_t cols, int64_t block, int64_t odd, const int8_t *base, bool transpose, const void *x, void *y);
+
   /* One step of HQQ: moves the zero points, adds each row's sum |error| (before the move) to error. */
   void (*hqq_step)(const Format *f, const Groups *g, const void *w, const void *scale, void *zero, double p, double beta, double *error);
 

@@ -64,6 +64,13 @@ typedef struct GptqReport {
 /* h (in, in): (2 / tokens) x^T x. drift: NULL, or (2 / tokens) sum (x_full - x) x^T. */
 Status gptq(const Tensor *w, const Tensor *h, const Tensor *drift, const GptqOptions *o, Quantized *out, GptqReport *report);
 
+/* --- fake.c: for quantization-aware training --- */
+/* Round to nearest, and mask (shape of x): 1 where the gradient goes through. trust = 0: between the lowest and the highest level
+ * of the group; else where |value - x| <= trust times the group's root mean square. */
+Status fake_quant(const Format *f, const Tensor *x, double trust, Quantized *out, Tensor **mask);
+/* The same with given scales (positive), one a group, for formats without a zero point. */
+Status fake_quant_with(const Format *f, const Tensor *x, const Tensor *scale, Tensor **value, Tensor **mask);
+
 /* --- hqq.c: integers with real zero points, fitted without data --- */
 typedef struct HqqOptions {
   int bits, iterations;

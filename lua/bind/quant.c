@@ -90,6 +90,7 @@ static int format_describe(lua_State *L) {
   lua_pushnumber(L, (double)f->group), lua_setfield(L, -2, "group");
   lua_pushnumber(L, f->grid.reach), lua_setfield(L, -2, "reach");
   lua_pushnumber(L, f->clip), lua_setfield(L, -2, "clip");
+  lua_pushnumber(L, f->factor), lua_setfield(L, -2, "factor");
   lua_pushnumber(L, format_scale_bits(f)), lua_setfield(L, -2, "scale_bits");
   return 1;
 }
@@ -215,6 +216,38 @@ static int quant_hqq(lua_State *L) { /* w, {bits=, group=, iterations=, p=, beta
   return 2;
 }
 
+static int quant_fake(lua_State *L) { /* x, format, trust or nil -> value, mask, scale */
+  Quantized q;
+  Tensor *mask;
+  bind_check(L, fake_quant(format_arg(L, 2), bind_tensor(L, 1), luaL_optnumber(L, 3, 0), &q, &mask));
+  tensor_release(q.zero);
+  bind_push_tensor(L, q.value), tensor_release(q.value);
+  bind_push_tensor(L, mask), tensor_release(mask);
+  bind_push_tensor(L, q.scale), tensor_release(q.scale);
+  return 3;
+}
+
+static int quant_fake_with(lua_State *L) { /* x, format, scale -> value, mask */
+  Tensor *value, *mask;
+  bind_check(L, fake_quant_with(format_arg(L, 2), bind_tensor(L, 1), bind_tensor(L, 3), &value, &mask));
+  bind_push_tensor(L, value), tensor_release(value);
+  bind_push_tensor(L, mask), tensor_release(mask);
+  return 2;
+}
+
+static int quant_hadamard(lua_State *L) { /* x, block or nil, transpose */
+  int64_t block = lua_isnoneornil(L, 2) ? 0 : bind_integer(L, 2, "block");
+  return bind_push_tensor(L, op_hadamard(bind_tensor(L, 1), block, lua_toboolean(L, 3)));
+}
+
+static int quant_surrogate(lua_State *L) { /* value, {x, ...}, {partial, ...} */
+  Tensor **x, **partial;
+  Tensor *value = bind_tensor(L, 1);
+  int count = bind_tensor_list(L, 2, &x);
+  if (bind_tensor_list(L, 3, &partial) != count) return luaL_argerror(L, 3, "as many derivatives as inputs");
+  return bind_push_tensor(L, op_surrogate(value, count, x, partial));
+}
+
 static const luaL_Reg methods[] = {
   {"with", with}, {"describe", format_describe}, {"bits_per_weight", bits_per_weight}, {"levels", level_list}, {NULL, NULL},
 };
@@ -222,7 +255,8 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg functions[] = {
   {"named", named}, {"integer", integer}, {"gaussian", gaussian}, {"levels", levels}, {"format_list", format_list},
   {"rtn", quant_rtn}, {"hessian_add", quant_hessian_add}, {"hessian_finish", quant_hessian_finish}, {"diagonal", quant_diagonal}, {"drift_add", quant_drift_add},
-  {"gptq", quant_gptq}, {"hqq", quant_hqq}, {NULL, NULL},
+  {"gptq", quant_gptq}, {"hqq", quant_hqq},
+  {"fake", quant_fake}, {"fake_with", quant_fake_with}, {"hadamard", quant_hadamard}, {"surrogate", quant_surrogate}, {NULL, NULL},
 };
 
 int bind_open_quant(lua_State *L) {

@@ -12,6 +12,8 @@ M.rtn = require "quench.quant.rtn"
 M.gptq = require("quench.quant.gptq").gptq
 M.hessian = require("quench.quant.inputs").hessian
 add(require "quench.quant.hqq")
+add(require "quench.quant.fake")
+add(require "quench.quant.qat")
 add(require "quench.quant.model")
 
 return M

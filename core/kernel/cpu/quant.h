@@ -16,6 +16,9 @@ void K(quant_store_scales)(int64_t n, void *scale);
 void K(quant_round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y,
                     int32_t *codes);
 void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
+void K(quant_inside)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, void *mask);
+void K(quant_trust)(const Format *f, const Groups *g, double trust, const void *w, const void *q, const void *scale, void *mask);
+void K(quant_hadamard)(int64_t rows, int64_t cols, int64_t block, int64_t odd, const int8_t *base, bool transpose, const void *x, void *y);
 void K(quant_hqq_step)(const Format *f, const Groups *g, const void *w, const void *scale, void *zero, double p, double beta, double *error);
 double K(quant_absmax)(int64_t n, const void *x);
 double K(quant_squared_error)(int64_t n, const void *x, const void *y);

@@ -72,6 +72,41 @@ void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, con
   }
 }
 
+/* The lowest and highest level of a group whose zero point is zero; a few ulp wider, since scales are rounded. */
+static void ends(const Rounder *r, real zero, real *low, real *high) {
+  *low = r->kind == GRID_INTEGER ? r->low - zero : r->kind == GRID_FLOAT ? -r->reach : r->level[0];
+  *high = r->kind == GRID_INTEGER ? r->high - zero : r->kind == GRID_FLOAT ? r->reach : r->level[r->count - 1];
+  *low -= real_abs(*low) * 8 * REAL_EPS;
+  *high += real_abs(*high) * 8 * REAL_EPS;
+}
+
+void K(quant_inside)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, void *mask) {
+  Rounder r;
+  rounder_make(&r, &f->grid);
+  Units units = units_of(g);
+#pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
+  for (int64_t k = 0; k < units.count; k++) {
+    Unit u = unit_at(g, &units, k);
+    real s = ((const real *)scale)[u.at], low, high;
+    ends(&r, ((const real *)zero)[u.at], &low, &high);
+    const real *from = (const real *)w + u.row * g->ld + u.from;
+    real *to = (real *)mask + u.row * g->ld + u.from;
+    for (int64_t i = 0; i < u.n; i++) to[i] = from[i] >= low * s && from[i] <= high * s;
+  }
+}
+
+void K(quant_trust)(const Format *f, const Groups *g, double trust, const void *w, const void *q, const void *scale, void *mask) {
+  Units units = units_of(g);
+#pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
+  for (int64_t k = 0; k < units.count; k++) {
+    Unit u = unit_at(g, &units, k);
+    double s = ((const real *)scale)[u.at], deviation = (s * f->grid.reach - 1e-8) / f->factor;
+    const real *a = (const real *)w + u.row * g->ld + u.from, *b = (const real *)q + u.row * g->ld + u.from;
+    real *to = (real *)mask + u.row * g->ld + u.from, limit = (real)(trust * deviation);
+    for (int64_t i = 0; i < u.n; i++) to[i] = real_abs(b[i] - a[i]) <= limit;
+  }
+}
+
 double K(quant_absmax)(int64_t n, const void *x) {
   const real *v = x;
   real m = 0;

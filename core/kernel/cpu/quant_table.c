@@ -3,6 +3,7 @@
 
 const QuantKernels K(quant_kernels) = {
   .params = K(quant_params), .store_scales = K(quant_store_scales), .round = K(quant_round), .decode = K(quant_decode),
+  .inside = K(quant_inside), .trust = K(quant_trust), .hadamard = K(quant_hadamard),
   .hqq_step = K(quant_hqq_step),
   .absmax = K(quant_absmax), .squared_error = K(quant_squared_error),
   .gram = K(quant_gram), .mirror = K(quant_mirror), .diagonal = K(quant_diagonal), .reverse = K(quant_reverse), .permute = K(quant_permute),
