@@ -36,7 +36,7 @@ tap.test("a model rounded to nearest", function(t)
     t.equal((small:linears()[i].weight - y):abs():max():item(), 0, "rounded to nearest")
     t.near(report[i].weight_error, (((y - r.weight) ^ 2):sum() / (r.weight ^ 2):sum()):item(), 1e-6, "weight error")
   end
-  t.equal((small.by_name["embed_out.weight"].tensor - m.by_name["embed_out.weight"].tensor):abs():max():item(), 0, "the head is left alone")
+  t.equal((small:tensors()["embed_out.weight"] - m:tensors()["embed_out.weight"]):abs():max():item(), 0, "the head is left alone")
   local narrow, wide = (96 + 32 + 128) * 32, 32 * 128 -- weights in rows of 32 and of 128
   t.near(report.bits, (narrow * (4 + 36 / 32) + wide * (4 + 36 / 128)) / (narrow + wide), 1e-12,
     "bits a weight, scales and zero points included")
@@ -87,8 +87,8 @@ tap.test("options for some layers", function(t)
   t.equal(#report, 6, "two were skipped")
   t.equal(seen[6], report[6].name .. " of 6", "progress layer by layer")
   t.ok(report[6].name:find("4h_to_h") and report[6].weight_error < 1e-3 and report[5].weight_error > 1e-3, "an override for one")
-  t.equal((small.by_name["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"].tensor
-    - m.by_name["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"].tensor):abs():max():item(), 0, "skipped means untouched")
+  t.equal((small:tensors()["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"]
+    - m:tensors()["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"]):abs():max():item(), 0, "skipped means untouched")
   local mixed = select(2, q.quant.quantize(m, {method = "rtn", format = "nvfp4", override = {dense = {format = q.quant.int(2)}}}))
   t.ok(mixed[2].bits < 4 and mixed[1].bits > 4, "formats too")
 end)

@@ -10,7 +10,6 @@ extern const OpInfo matmul_op, linear_op;
 extern const OpInfo embedding_op, embedding_backward_op, pick_op, unpick_op;
 extern const OpInfo layer_norm_op, rms_norm_op, norm_backward_op, cross_entropy_op, cross_entropy_backward_op, rotary_op;
 extern const OpInfo attention_op, attention_backward_op, dropout_op, conv1d_op, conv1d_input_op, conv1d_weight_op, scan_op;
-extern const OpInfo attention_op, attention_backward_op, dropout_op, conv1d_op, conv1d_input_op, conv1d_weight_op;
 extern const OpInfo surrogate_op, hadamard_op;
 
 const OpInfo *const op_table[] = {
@@ -21,7 +20,6 @@ const OpInfo *const op_table[] = {
   &embedding_op, &embedding_backward_op, &pick_op, &unpick_op,
   &layer_norm_op, &rms_norm_op, &norm_backward_op, &cross_entropy_op, &cross_entropy_backward_op, &rotary_op,
   &attention_op, &attention_backward_op, &dropout_op, &conv1d_op, &conv1d_input_op, &conv1d_weight_op, &scan_op,
-  &attention_op, &attention_backward_op, &dropout_op, &conv1d_op, &conv1d_input_op, &conv1d_weight_op,
   &surrogate_op, &hadamard_op,
   NULL,
 };
