@@ -49,12 +49,13 @@ static void mirror(DType d, int n, void *a) {
   }
 }
 
-/* Clears the row-major triangle above (or below) the diagonal of a (n, n). */
-static void clear_triangle(DType d, int n, void *a, bool above) {
-  int m = n - 1;
-  if (m < 1) return;
+Status lapack_clear_triangle(DType d, int64_t n64, void *a, bool above) {
+  TRY(check_size(d, "clear triangle", n64, n64));
+  int n = (int)n64, m = n - 1;
+  if (m < 1) return OK;
   if (above) LAPACK(d, laset)("L", &m, &m, zero(d), zero(d), at(d, a, 1), &n, 1);
   else LAPACK(d, laset)("U", &m, &m, zero(d), zero(d), at(d, a, n), &n, 1);
+  return OK;
 }
 
 Status lapack_eigh(DType d, int64_t n64, void *a, void *w, bool vectors) {
@@ -85,8 +86,7 @@ Status lapack_cholesky(DType d, int64_t n64, void *a, bool upper) {
   LAPACK(d, potrf)(upper ? "L" : "U", &n, a, &n, &info, 1);
   if (info)
     return fail(ERR_NUMERIC, "cholesky: the (%d, %d) matrix is not positive definite (pivot %d); add to its diagonal", n, n, info);
-  clear_triangle(d, n, a, !upper);
-  return OK;
+  return lapack_clear_triangle(d, n, a, !upper);
 }
 
 Status lapack_cholesky_inverse(DType d, int64_t n64, void *a) {

@@ -58,6 +58,9 @@ Status lapack_solve(DType d, int64_t n, int64_t k, void *a, void *b);
 /* a (n, n) becomes its inverse. */
 Status lapack_inverse(DType d, int64_t n, void *a);
 
+/* Clears what lies above (or below) the diagonal of a (n, n). */
+Status lapack_clear_triangle(DType d, int64_t n, void *a, bool above);
+
 /* ERR_NUMERIC naming op and the matrix when a (m, n) holds NaN or infinity. */
 Status lapack_check_finite(DType d, const char *op, int64_t m, int64_t n, const void *a);
 

@@ -7,7 +7,7 @@
 
 const OptimInfo *const optim_table[] = {
   &optim_sgd, &optim_adamw, &optim_adamc, &optim_lion, &optim_sophia, &optim_adafactor, &optim_ademamix, &optim_schedule_free,
-  &optim_muon, &optim_scion, &optim_shampoo, &optim_soap, NULL,
+  &optim_muon, &optim_scion, &optim_shampoo, &optim_soap, &optim_psgd, NULL,
 };
 
 const OptimInfo *optim_find(const char *name) {

@@ -5,6 +5,6 @@
 #include "optim/optim.h"
 
 extern const OptimInfo optim_sgd, optim_adamw, optim_adamc, optim_lion, optim_sophia, optim_adafactor, optim_ademamix, optim_schedule_free, optim_muon,
-  optim_scion, optim_shampoo, optim_soap;
+  optim_scion, optim_shampoo, optim_soap, optim_psgd;
 
 #endif

@@ -1,75 +1,108 @@
-/* linalg.c - dense linear algebra in Lua: q.linalg. No gradients flow through these. */
+/* linalg.c - dense linear algebra in Lua; meanings and options in quench/linalg.lua. */
 #include "linalg/linalg.h"
 
 #include "bind/bind.h"
 #include "bind/modules.h"
 
-/* Pushes tensors that we own, in order. */
-static int push_owned(lua_State *L, Status s, int n, Tensor **made) {
+/* Pushes results that the core handed over with one reference each. */
+static int push_results(lua_State *L, Status s, int n, Tensor **made) {
   bind_check(L, s);
-  for (int i = 0; i < n; i++) pool_keep(tensor_retain(made[i])); /* should a push raise, the pool still frees them */
+  for (int i = 0; i < n; i++) pool_keep(made[i]), tensor_retain(made[i]); /* pushing the first drains the pool */
   for (int i = 0; i < n; i++) bind_push_tensor(L, made[i]), tensor_release(made[i]);
   return n;
 }
 
-static int eigh(lua_State *L) { /* (a) -> values ascending, eigenvectors as rows */
+static int eigh(lua_State *L) { /* eigh(a) -> w, v: columns of v are the eigenvectors */
   Tensor *made[2];
-  return push_owned(L, linalg_eigh(bind_tensor(L, 1), &made[0], &made[1]), 2, made);
+  bind_check(L, linalg_eigh(bind_tensor(L, 1), &made[0], &made[1]));
+  Tensor *columns = op_transpose(pool_keep(made[1]), 0, 1);
+  pool_keep(made[0]);
+  if (!columns) return bind_raise(L);
+  made[0] = tensor_retain(made[0]), made[1] = tensor_retain(columns);
+  return push_results(L, OK, 2, made);
 }
 
-static int svd(lua_State *L) { /* (a) -> u, s, vt */
+static int eigvalsh(lua_State *L) {
+  Tensor *w;
+  return push_results(L, linalg_eigh(bind_tensor(L, 1), &w, NULL), 1, &w);
+}
+
+static int qr(lua_State *L) {
+  Tensor *made[2];
+  return push_results(L, linalg_qr(bind_tensor(L, 1), &made[0], &made[1]), 2, made);
+}
+
+static int svd(lua_State *L) { /* svd(a) -> u, s, vt */
   Tensor *made[3];
-  return push_owned(L, linalg_svd(bind_tensor(L, 1), &made[0], &made[1], &made[2]), 3, made);
+  return push_results(L, linalg_svd(bind_tensor(L, 1), &made[0], &made[1], &made[2]), 3, made);
 }
 
-static int qr(lua_State *L) { /* (a) -> q, r */
-  Tensor *made[2];
-  return push_owned(L, linalg_qr(bind_tensor(L, 1), &made[0], &made[1]), 2, made);
+static int svdvals(lua_State *L) {
+  Tensor *s;
+  return push_results(L, linalg_svd(bind_tensor(L, 1), NULL, &s, NULL), 1, &s);
 }
 
-static int cholesky(lua_State *L) { /* (a, upper?) */
-  Tensor *made;
-  return push_owned(L, linalg_cholesky(bind_tensor(L, 1), lua_toboolean(L, 2), &made), 1, &made);
+static int cholesky(lua_State *L) { /* cholesky(a, upper) */
+  Tensor *out;
+  return push_results(L, linalg_cholesky(bind_tensor(L, 1), lua_toboolean(L, 2), &out), 1, &out);
 }
 
-static int solve(lua_State *L) { /* (a, b) */
-  Tensor *made;
-  return push_owned(L, linalg_solve(bind_tensor(L, 1), bind_tensor(L, 2), &made), 1, &made);
+static int cholesky_inverse(lua_State *L) {
+  Tensor *out;
+  return push_results(L, linalg_cholesky_inverse(bind_tensor(L, 1), &out), 1, &out);
 }
 
-static int triangular_solve(lua_State *L) { /* (t, b, upper?, transpose?) */
-  Tensor *made;
-  return push_owned(L, linalg_triangular_solve(bind_tensor(L, 1), bind_tensor(L, 2), lua_toboolean(L, 3), lua_toboolean(L, 4), &made), 1, &made);
+static int inv(lua_State *L) {
+  Tensor *out;
+  return push_results(L, linalg_inverse(bind_tensor(L, 1), &out), 1, &out);
 }
 
-static int inverse(lua_State *L) { /* (a) */
-  Tensor *made;
-  return push_owned(L, linalg_inverse(bind_tensor(L, 1), &made), 1, &made);
+static int solve(lua_State *L) {
+  Tensor *out;
+  return push_results(L, linalg_solve(bind_tensor(L, 1), bind_tensor(L, 2), &out), 1, &out);
 }
 
-static int inverse_root(lua_State *L) { /* (a, root, eps) */
-  Tensor *made;
-  return push_owned(L, linalg_inverse_root(bind_tensor(L, 1), luaL_checknumber(L, 2), luaL_checknumber(L, 3), &made), 1, &made);
+static int solve_triangular(lua_State *L) { /* solve_triangular(t, b, upper, transpose) */
+  Tensor *out;
+  Status s = linalg_triangular_solve(bind_tensor(L, 1), bind_tensor(L, 2), lua_toboolean(L, 3), lua_toboolean(L, 4), &out);
+  return push_results(L, s, 1, &out);
 }
 
-static int spectral_norm(lua_State *L) { /* (a) -> number */
-  double norm;
-  bind_check(L, linalg_spectral_norm(bind_tensor(L, 1), &norm));
-  return lua_pushnumber(L, norm), 1;
+static int inverse_root(lua_State *L) { /* inverse_root(a, root, eps) */
+  Tensor *out;
+  return push_results(L, linalg_inverse_root(bind_tensor(L, 1), luaL_checknumber(L, 2), luaL_checknumber(L, 3), &out), 1, &out);
 }
 
-static int newton_schulz(lua_State *L) { /* (x, steps = 5): a new tensor */
-  Tensor *from = bind_tensor(L, 1), *x;
-  int steps = lua_isnoneornil(L, 2) ? 5 : (int)bind_integer(L, 2, "steps");
-  bind_check(L, tensor_cast(from, from->dtype, &x));
-  pool_keep(x);
-  bind_check(L, linalg_newton_schulz(x, steps, NULL));
-  return bind_push_tensor(L, x);
+static int spectral_norm(lua_State *L) {
+  double value;
+  bind_check(L, linalg_spectral_norm(bind_tensor(L, 1), &value));
+  return lua_pushnumber(L, value), 1;
+}
+
+static int newton_schulz(lua_State *L) { /* newton_schulz(x, steps, a, b, c): without a, b, c Muon's */
+  Tensor *x;
+  double abc[3] = {luaL_optnumber(L, 3, 0), luaL_optnumber(L, 4, 0), luaL_optnumber(L, 5, 0)};
+  bind_check(L, tensor_cast(bind_tensor(L, 1), bind_tensor(L, 1)->dtype, &x));
+  Status s = linalg_newton_schulz(x, (int)bind_integer(L, 2, "steps"), lua_isnoneornil(L, 3) ? NULL : abc);
+  if (s != OK) tensor_release(x);
+  return push_results(L, s, 1, &x);
+}
+
+static int identity(lua_State *L) { /* identity(n, dtype) */
+  Tensor *out;
+  DType d = F32;
+  int64_t n = bind_integer(L, 1, "n");
+  bind_check(L, dtype_parse(luaL_optstring(L, 2, "f32"), &d));
+  bind_check(L, tensor_new(d, 2, (int64_t[]){n, n}, &out));
+  pool_keep(out);
+  bind_check(L, linalg_identity(out));
+  return bind_push_tensor(L, out);
 }
 
 static const luaL_Reg functions[] = {
-  {"eigh", eigh}, {"svd", svd}, {"qr", qr}, {"cholesky", cholesky}, {"solve", solve}, {"triangular_solve", triangular_solve},
-  {"inverse", inverse}, {"inverse_root", inverse_root}, {"spectral_norm", spectral_norm}, {"newton_schulz", newton_schulz}, {NULL, NULL},
+  {"eigh", eigh}, {"eigvalsh", eigvalsh}, {"qr", qr}, {"svd", svd}, {"svdvals", svdvals}, {"cholesky", cholesky},
+  {"cholesky_inverse", cholesky_inverse}, {"inv", inv}, {"solve", solve}, {"solve_triangular", solve_triangular},
+  {"inverse_root", inverse_root}, {"spectral_norm", spectral_norm}, {"newton_schulz", newton_schulz}, {"identity", identity}, {NULL, NULL},
 };
 
 int bind_open_linalg(lua_State *L) {

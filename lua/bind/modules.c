@@ -12,6 +12,7 @@ const BindModule bind_modules[] = {
   {"quench.c.quant", bind_open_quant},
   {"quench.c.machine", bind_open_machine},
   {"quench.c.optim", bind_open_optim},
+  {"quench.c.linalg", bind_open_linalg},
   {"quench.c.io", bind_open_io},
   {"quench.c.json", bind_open_json},
   {"quench.c.linalg", bind_open_linalg},

@@ -11,6 +11,7 @@ int bind_open_system(lua_State *L);
 int bind_open_quant(lua_State *L);
 int bind_open_machine(lua_State *L);
 int bind_open_optim(lua_State *L);
+int bind_open_linalg(lua_State *L);
 int bind_open_io(lua_State *L);
 int bind_open_json(lua_State *L);
 int bind_open_linalg(lua_State *L);

@@ -5,12 +5,14 @@ local q = {}
 
 local modules = {
   -- one line each, in order of the alphabet
+  average = "quench.average",
   curvature = "quench.curvature",
   data = "quench.data",
   help = "quench.help",
   json = "quench.json",
   linalg = "quench.linalg",
   lab = "quench.lab",
+  linalg = "quench.linalg",
   models = "quench.models",
   nn = "quench.nn",
   optim = "quench.optim",

@@ -83,7 +83,7 @@ local function worst(a, b, pattern)
   for key, tensor in pairs(a) do
     if key:find("%." .. pattern .. "$") then
       local d = distance(tensor, b[key]:to "f64")
-      if not (d <= most) then most, where = d, key end
+      if d > most or d ~= d then most, where = d, key end
     end
   end
   return most, where
