@@ -115,7 +115,8 @@ function models.build(name, config, how)
     for n in pairs(sizes) do names[#names + 1] = n end
     table.sort(names)
     if not sizes[size] then
-      options.fail("models.%s: no size '%s'%s; sizes: %s", name, tostring(size), options.suggest(tostring(size), names), table.concat(names, ", "))
+      options.fail("models.%s: no size '%s'%s; sizes: %s", name, tostring(size), options.suggest(tostring(size), names),
+        table.concat(names, ", "))
     end
     for key, value in pairs(sizes[size]) do
       if given[key] == nil then given[key] = value end
@@ -131,6 +132,20 @@ function models.build(name, config, how)
   family.output(self, self.config)
   if not self.lazy then self.source = nil end
   return self
+end
+
+--- The parameters that a configuration has, without making them: a list of {name=, shape=, numel=, layer=, role=}.
+function models.shapes(name, config)
+  local stand_in, list = q.zeros(0), {}
+  local function source(record, shape)
+    if record.constant then return record.constant end
+    local numel = 1
+    for _, n in ipairs(shape) do numel = numel * n end
+    list[#list + 1] = {name = record.name, shape = shape, numel = numel, layer = record.layer, role = record.role}
+    return stand_in
+  end
+  local m = models.build(name, config, {source = source, frozen = true})
+  return list, m.config
 end
 
 --- q.models.new(family, config): a freshly initialised model.
@@ -226,7 +241,9 @@ end
 function Model:named_parameters()
   local list = {}
   for i, r in ipairs(self.records) do
-    list[i] = {r.name, r.tensor, name = r.name, tensor = r.tensor, role = r.role, decay = r.decay, layer = r.layer, transposed = r.transposed}
+    list[i] = {
+      r.name, r.tensor, name = r.name, tensor = r.tensor, role = r.role, decay = r.decay, layer = r.layer, transposed = r.transposed,
+    }
   end
   return list
 end
@@ -287,7 +304,8 @@ end
 
 function Model:__tostring()
   local total, inner = self:count()
-  return ("%s, %d blocks, %.3g M parameters (%.3g M without embeddings), %s"):format(self.family, self:layers(), total / 1e6, inner / 1e6, self.dtype)
+  return ("%s, %d blocks, %.3g M parameters (%.3g M without embeddings), %s"):format(self.family, self:layers(), total / 1e6,
+    inner / 1e6, self.dtype)
 end
 
 help.add{"q.models.new", models.new, "new(family, config) -> model", "A language model with fresh parameters.",
@@ -303,8 +321,11 @@ linears(), count(), clone(dtype?), assign(tensors), save(folder).]],
   example = [[
 local m = q.models.new("gpt_neox", {size = "pythia-14m", vocab_size = 256})
 print(m, m:loss(q.tensor({{1, 2, 3, 4}}, "i32")):item())]], see = {"q.models.load", "q.models.names"}}
-help.add{"q.models.names", models.names, "names() -> list", "The names of the families.", example = "print(table.concat(q.models.names(), ' '))",
-  see = {"q.models.new"}}
+help.add{"q.models.shapes", models.shapes, "shapes(family, config) -> list, config",
+  "The parameters of a configuration, {name=, shape=, numel=, layer=, role=}, without the memory for them.",
+  example = 'for _, p in ipairs(q.models.shapes("llama", {size = "amber-7b"})) do print(p.name, p.numel) end', see = {"q.models.new"}}
+help.add{"q.models.names", models.names, "names() -> list", "The names of the families.",
+  example = "print(table.concat(q.models.names(), ' '))", see = {"q.models.new"}}
 
 local files = require("quench.models.files")(models)
 models.load, models.config = files.load, files.config

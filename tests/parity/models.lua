@@ -1,6 +1,7 @@
 -- Every family against values of Hugging Face transformers 5.17 on a tiny checkpoint: logits, hidden states, loss,
 -- gradients and exact Hessian-vector products (tests/fixtures/hf; how they were made is in docs/models.md).
 local q = require "quench"
+local json = require "quench.json"
 local tap = dofile "tests/tap.lua"
 
 local function worst(a, b) return (a - b):abs():max():item() end
@@ -96,8 +97,32 @@ end
 
 local families = q.system.list("tests/fixtures/hf")
 table.sort(families)
+-- What is written must be what transformers wrote: the same tensors, and each key of config.json kept.
+local function check_files(t, family)
+  local dir, folder = "tests/fixtures/hf/" .. family, os.tmpname()
+  os.remove(folder)
+  q.models.load(dir):save(folder)
+  local theirs, ours = q.load(dir .. "/model.safetensors"), q.load(folder .. "/model.safetensors")
+  local wrong = {}
+  for name, x in pairs(theirs) do
+    local y = ours[name]
+    if not y or worst(x, y) ~= 0 or table.concat(x:shape(), ",") ~= table.concat(y:shape(), ",") then wrong[#wrong + 1] = name end
+  end
+  for name in pairs(ours) do
+    if not theirs[name] then wrong[#wrong + 1] = name .. " is new" end
+  end
+  t.equal(table.concat(wrong, ", "), "", family .. ": the file's tensors come back")
+  local before, after, lost = json.read(dir .. "/config.json"), json.read(folder .. "/config.json"), {}
+  for key, value in pairs(before) do
+    if json.encode(value) ~= json.encode(after[key]) then lost[#lost + 1] = key end
+  end
+  t.equal(table.concat(lost, ", "), "", family .. ": and the keys of its configuration")
+  os.execute("rm -r " .. folder)
+end
+
 for _, family in ipairs(families) do
   tap.test(family, function(t) check_family(t, family) end)
+  tap.test(family .. ": files", function(t) check_files(t, family) end)
 end
 
 tap.done()

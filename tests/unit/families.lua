@@ -11,10 +11,13 @@ local tiny = {
   mamba = {vocab_size = 31, hidden_size = 16, num_hidden_layers = 2, state_size = 4, time_step_rank = 3},
   mamba2 = {vocab_size = 31, hidden_size = 16, num_hidden_layers = 2, state_size = 4, head_dim = 8, n_groups = 2, chunk_size = 4},
 }
-local usual = {vocab_size = 31, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 24}
+local usual = {
+  vocab_size = 31, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 24,
+}
+local llama3 = {rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_max_position_embeddings = 16}
+local yarn = {rope_type = "yarn", factor = 4, original_max_position_embeddings = 16}
 local more = {
-  llama = {rope_scaling = {rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_max_position_embeddings = 16}},
-  olmo = {clip_qkv = 0.05}, olmo3 = {sliding_window = 3, rope_scaling = {rope_type = "yarn", factor = 4, original_max_position_embeddings = 16}},
+  llama = {rope_scaling = llama3}, olmo = {clip_qkv = 0.05}, olmo3 = {sliding_window = 3, rope_scaling = yarn},
   smollm3 = {no_rope_layers = {1, 0}}, qwen3 = {head_dim = 8},
   mixtral = {num_local_experts = 4}, olmoe = {num_experts = 4, num_experts_per_tok = 2, norm_topk_prob = true},
 }

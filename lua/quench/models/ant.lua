@@ -5,7 +5,6 @@
 local blocks = require "quench.models.blocks"
 local nn = require "quench.nn"
 local options = require "quench.options"
-local q = require "quench"
 local rope = require "quench.models.rope"
 
 local HEAD = 128 -- width of a head, at all sizes
@@ -14,7 +13,10 @@ local HEAD = 128 -- width of a head, at all sizes
 local function size(layers, heads) return {num_hidden_layers = layers, num_attention_heads = heads} end
 local family = {
   architectures = {"QuenchAntForCausalLM"}, model_type = "quench_ant",
-  sizes = {["50M"] = size(4, 6), ["125M"] = size(6, 9), ["350M"] = size(12, 12), ["500M"] = size(18, 12), ["760M"] = size(18, 15), ["1.5B"] = size(18, 21)},
+  sizes = {
+    ["50M"] = size(4, 6), ["125M"] = size(6, 9), ["350M"] = size(12, 12), ["500M"] = size(18, 12), ["760M"] = size(18, 15),
+    ["1.5B"] = size(18, 21),
+  },
 }
 
 family.spec = options.spec("models.ant", {
@@ -29,6 +31,7 @@ family.spec = options.spec("models.ant", {
   {"max_position_embeddings", "integer", default = 1024, min = 1, doc = "longest context"},
   {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
   {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
+  blocks.dropout_entry,
 })
 
 function family.config(given)
@@ -46,17 +49,20 @@ local function width(c) return c.num_attention_heads * c.head_dim end
 local function norm(m, name, layer) return blocks.rms_norm(m, name, width(m.config), m.config.rms_norm_eps, layer) end
 
 function family.input(m, c)
-  m.embedding = m:add("embedding.weight", {c.vocab_size, width(c)}, {std = c.initializer_range, role = "input", decay = true})
+  m.embedding = blocks.embedding(m, "embedding", c.vocab_size, width(c), c.initializer_range)
   m.rope = rope.new(c.head_dim, c.rope_theta, nil, true)
 end
 
 function family.layer(m, c, i)
   local p, d, std = ("blocks.%d."):format(i - 1), width(c), c.initializer_range
   local narrow, inner = d / c.kv_ratio, math.floor(c.expansion * d)
-  local function linear(name, rows, columns, group) return m:add_linear(p .. name, i, rows, columns, {std = std, group = group and p .. group}) end
+  local function linear(name, rows, columns, group)
+    return m:add_linear(p .. name, i, rows, columns, {std = std, group = group and p .. group})
+  end
   return {
     q = linear("attention.q", d, d, "qkv"), k = linear("attention.k", narrow, d, "qkv"), v = linear("attention.v", narrow, d, "qkv"),
-    o = linear("attention.o", d, d), scale = m:add(p .. "attention.scale", {1, 1, c.num_attention_heads, 1}, {value = math.sqrt(c.head_dim), layer = i}),
+    o = linear("attention.o", d, d),
+    scale = m:add(p .. "attention.scale", {1, 1, c.num_attention_heads, 1}, {value = math.sqrt(c.head_dim), layer = i}),
     norm1 = norm(m, p .. "attention_norm", i),
     mlp = {act = "relu2", up = linear("mlp.up", inner, d), down = linear("mlp.down", d, inner)},
     norm2 = norm(m, p .. "mlp_norm", i),
@@ -65,8 +71,7 @@ end
 
 function family.output(m, c)
   m.final_norm = norm(m, "norm")
-  if c.tie_word_embeddings then m.lm_head = {name = "head", weight = m.embedding, role = "output"}
-  else m.lm_head = m:add_linear("head", nil, c.vocab_size, width(c), {std = c.initializer_range, role = "output"}) end
+  m.lm_head = blocks.head(m, "head", c.tie_word_embeddings and m.embedding, c.vocab_size, width(c), c.initializer_range)
 end
 
 -- Each head (B, T, H, W) to length 1; 1e-24 stands for torch's bound of 1e-12 on the length.
@@ -81,12 +86,12 @@ local function attention(m, b, x)
   return nn.linear(b.o, y:view(B, T, H * W))
 end
 
-function family.embed(m, ids) return q.embedding(m.embedding, ids) end
+function family.embed(m, ids) return blocks.embed(m, m.embedding, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  h = h + blocks.norm(b.norm1, attention(m, b, h))
-  return h + blocks.norm(b.norm2, blocks.feed(b.mlp, h))
+  h = blocks.add(m, h, blocks.norm(b.norm1, attention(m, b, h)))
+  return blocks.add(m, h, blocks.norm(b.norm2, blocks.feed(b.mlp, h)))
 end
 
 function family.norm(m, h) return blocks.norm(m.final_norm, h) end

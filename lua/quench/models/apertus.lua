@@ -35,5 +35,5 @@ return decoder.new{
     return mlp
   end,
   feed = function(_, mlp, x) return nn.linear(mlp.down, xielu(mlp.act, nn.linear(mlp.up, x))) end,
-  sizes = {["8b"] = {hidden_size = 4096, num_hidden_layers = 32, num_attention_heads = 32, num_key_value_heads = 8, intermediate_size = 21504}},
+  sizes = {["8b"] = decoder.size(4096, 32, 32, 8, 21504)},
 }

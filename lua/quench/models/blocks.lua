@@ -5,6 +5,7 @@
 
 local nn = require "quench.nn"
 local options = require "quench.options"
+local q = require "quench"
 
 local blocks = {}
 
@@ -27,6 +28,30 @@ end
 function blocks.activate(name, x)
   local method = blocks.activations[name]
   return x[method](x)
+end
+
+-- ---- the residual stream, in and out ---------------------------------------
+
+--- The entry for the options of every family.
+blocks.dropout_entry = {
+  "hidden_dropout", "number", default = 0, min = 0, below = 1, doc = "share of embeddings and block outputs dropped in training",
+}
+
+--- Declares a table (rows, width) of embeddings.
+function blocks.embedding(m, name, rows, width, std)
+  return m:add(name .. ".weight", {rows, width}, {std = std, role = "input", decay = true})
+end
+
+--- Token ids (B, T) to vectors (B, T, D).
+function blocks.embed(m, weight, ids) return m:dropout(q.embedding(weight, ids), m.config.hidden_dropout) end
+
+--- h + branch, with dropout on the branch while training.
+function blocks.add(m, h, branch) return h + m:dropout(branch, m.config.hidden_dropout) end
+
+--- The output projection, a record for nn.linear: tied is the embedding, or false for a matrix of its own.
+function blocks.head(m, name, tied, rows, width, std)
+  if tied then return {name = name, weight = tied, role = "output", group = name} end
+  return m:add_linear(name, nil, rows, width, {std = std, role = "output"})
 end
 
 -- ---- norms ----------------------------------------------------------------
@@ -82,22 +107,23 @@ function blocks.attention(m, prefix, layer, how)
 end
 
 --- Applies rotary positions to q and k (B, T, H, W); the identity without a rope.
-function blocks.turn(m, rope, q, k)
-  if not rope or rope.rotated == 0 then return q, k end
-  local cos, sin = m:rotary(rope, q:size(2))
-  return nn.rotary(q, cos, sin, rope.rotated, rope.interleaved), nn.rotary(k, cos, sin, rope.rotated, rope.interleaved)
+function blocks.turn(m, rope, query, key)
+  if not rope or rope.rotated == 0 then return query, key end
+  local cos, sin = m:rotary(rope, query:size(2))
+  return nn.rotary(query, cos, sin, rope.rotated, rope.interleaved), nn.rotary(key, cos, sin, rope.rotated, rope.interleaved)
 end
 
 --- x (B, T, D) to (B, T, D).
 function blocks.attend(m, a, x)
   local B, T = x:size(1), x:size(2)
-  local q, k, v = nn.linear(a.q, x), nn.linear(a.k, x), nn.linear(a.v, x)
-  if a.qk_norm == "width" then q, k = blocks.norm(a.q_norm, q), blocks.norm(a.k_norm, k) end
-  if a.clip then q, k, v = q:clamp(-a.clip, a.clip), k:clamp(-a.clip, a.clip), v:clamp(-a.clip, a.clip) end
-  q, k, v = q:view(B, T, a.heads, a.width), k:view(B, T, a.kv_heads, a.width), v:view(B, T, a.kv_heads, a.width)
-  if a.qk_norm == "head" then q, k = blocks.norm(a.q_norm, q), blocks.norm(a.k_norm, k) end
-  q, k = blocks.turn(m, a.rope, q, k)
-  return nn.linear(a.o, nn.attention(q, k, v, a.scale, a.window):view(B, T, a.heads * a.width))
+  local query, key, value = nn.linear(a.q, x), nn.linear(a.k, x), nn.linear(a.v, x)
+  if a.qk_norm == "width" then query, key = blocks.norm(a.q_norm, query), blocks.norm(a.k_norm, key) end
+  if a.clip then query, key, value = query:clamp(-a.clip, a.clip), key:clamp(-a.clip, a.clip), value:clamp(-a.clip, a.clip) end
+  query, key = query:view(B, T, a.heads, a.width), key:view(B, T, a.kv_heads, a.width)
+  if a.qk_norm == "head" then query, key = blocks.norm(a.q_norm, query), blocks.norm(a.k_norm, key) end
+  query, key = blocks.turn(m, a.rope, query, key)
+  local y = nn.attention(query, key, value:view(B, T, a.kv_heads, a.width), a.scale, a.window)
+  return nn.linear(a.o, y:view(B, T, a.heads * a.width))
 end
 
 -- ---- MLPs -----------------------------------------------------------------
@@ -108,8 +134,9 @@ function blocks.glu(m, prefix, layer, names, how)
   local function linear(name, rows, columns, std, group)
     return m:add_linear(prefix .. name, layer, rows, columns, {std = std, bias = how.bias, group = group})
   end
+  local shared = prefix .. "in"
   return {
-    act = how.act, gate = linear(names[1], how.inner, d, how.std, prefix .. "in"), up = linear(names[2], how.inner, d, how.std, prefix .. "in"),
+    act = how.act, gate = linear(names[1], how.inner, d, how.std, shared), up = linear(names[2], how.inner, d, how.std, shared),
     down = linear(names[3], d, how.inner, how.out_std or how.std),
   }
 end

@@ -15,7 +15,6 @@
 local blocks = require "quench.models.blocks"
 local nn = require "quench.nn"
 local options = require "quench.options"
-local q = require "quench"
 local rope = require "quench.models.rope"
 
 local decoder = {}
@@ -39,6 +38,7 @@ local function make_spec(def)
     {"mlp_bias", "boolean", default = false, doc = "biases on the MLP's linears"},
     {"tie_word_embeddings", "boolean", default = false, doc = "one matrix for input and output"},
     {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
+    blocks.dropout_entry,
   }
   local defaults, kept = def.defaults or {}, {}
   for _, entry in ipairs(entries) do
@@ -69,7 +69,18 @@ function decoder.rope(m, c)
 end
 
 local function llama_mlp(m, c, i, prefix, std)
-  return blocks.glu(m, prefix .. "mlp.", i, {"gate_proj", "up_proj", "down_proj"}, {inner = c.intermediate_size, act = c.hidden_act, std = std, bias = c.mlp_bias})
+  return blocks.glu(m, prefix .. "mlp.", i, {"gate_proj", "up_proj", "down_proj"},
+    {inner = c.intermediate_size, act = c.hidden_act, std = std, bias = c.mlp_bias})
+end
+
+--- A row of a family's table of sizes.
+function decoder.size(width, layers, heads, kv_heads, inner, more)
+  local c = {
+    hidden_size = width, num_hidden_layers = layers, num_attention_heads = heads, num_key_value_heads = kv_heads,
+    intermediate_size = inner,
+  }
+  for key, value in pairs(more or {}) do c[key] = value end
+  return c
 end
 
 function decoder.new(def)
@@ -90,7 +101,7 @@ function decoder.new(def)
   function family.layers(c) return c.num_hidden_layers end
 
   function family.input(m, c)
-    m.embed_tokens = m:add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size}, {std = c.initializer_range, role = "input", decay = true})
+    m.embed_tokens = blocks.embedding(m, "model.embed_tokens", c.vocab_size, c.hidden_size, c.initializer_range)
   end
 
   function family.layer(m, c, i)
@@ -113,23 +124,22 @@ function decoder.new(def)
 
   function family.output(m, c)
     m.final_norm = norm(m, "model.norm", c.hidden_size)
-    if c.tie_word_embeddings then m.lm_head = {name = "lm_head", weight = m.embed_tokens, role = "output"}
-    else m.lm_head = m:add_linear("lm_head", nil, c.vocab_size, c.hidden_size, {std = c.initializer_range, role = "output"}) end
+    m.lm_head = blocks.head(m, "lm_head", c.tie_word_embeddings and m.embed_tokens, c.vocab_size, c.hidden_size, c.initializer_range)
   end
 
-  function family.embed(m, ids) return q.embedding(m.embed_tokens, ids) end
+  function family.embed(m, ids) return blocks.embed(m, m.embed_tokens, ids) end
 
   if def.placement == "post" then
     function family.block(m, i, h)
       local b = m.blocks[i]
-      h = h + blocks.norm(b.norm1, blocks.attend(m, b.attention, h))
-      return h + blocks.norm(b.norm2, feed(m, b.mlp, h))
+      h = blocks.add(m, h, blocks.norm(b.norm1, blocks.attend(m, b.attention, h)))
+      return blocks.add(m, h, blocks.norm(b.norm2, feed(m, b.mlp, h)))
     end
   else
     function family.block(m, i, h)
       local b = m.blocks[i]
-      h = h + blocks.attend(m, b.attention, blocks.norm(b.norm1, h))
-      return h + feed(m, b.mlp, blocks.norm(b.norm2, h))
+      h = blocks.add(m, h, blocks.attend(m, b.attention, blocks.norm(b.norm1, h)))
+      return blocks.add(m, h, feed(m, b.mlp, blocks.norm(b.norm2, h)))
     end
   end
 

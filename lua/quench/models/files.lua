@@ -142,8 +142,8 @@ return function(models)
       if not used[name] and not is_ignored(name, tied) then extra[#extra + 1] = name end
     end
     if #extra > 0 then
-      options.fail("'%s' holds %d tensors that its config.json gives no place: %s%s", path, #extra, table.concat(extra, ", ", 1, math.min(3, #extra)),
-        #extra > 3 and ", ..." or "")
+      options.fail("'%s' holds %d tensors that its config.json gives no place: %s%s", path, #extra,
+        table.concat(extra, ", ", 1, math.min(3, #extra)), #extra > 3 and ", ..." or "")
     end
   end
 
@@ -228,7 +228,8 @@ return function(models)
     return m
   end
 
-  help.add{"q.models.load", M.load, "load(folder, options?) -> model", "Reads a model in Hugging Face's layout: config.json and model.safetensors, whole or in shards.",
+  help.add{"q.models.load", M.load, "load(folder, options?) -> model",
+    "Reads a model in Hugging Face's layout: config.json and model.safetensors, whole or in shards.",
     options = spec, errors = "no config.json; a class without a family; a tensor that is missing, left over, or of another shape, by name",
     example = 'local m = q.models.load("pythia-160m")\nprint(m)', see = {"q.models.new", "q.models.save"}}
   help.add{"q.models.save", M.save, "model:save(folder, options?)", "Writes a model so that q.models.load and transformers can read it.",

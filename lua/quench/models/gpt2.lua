@@ -26,6 +26,7 @@ family.spec = options.spec("models.gpt2", {
   {"scale_attn_by_inverse_layer_idx", "boolean", default = false, doc = "scores of block i divided by i"},
   {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
   {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
+  blocks.dropout_entry,
 })
 
 function family.config(given)
@@ -42,9 +43,8 @@ local function norm(m, name, layer)
 end
 
 function family.input(m, c)
-  local how = {std = c.initializer_range, role = "input", decay = true}
-  m.wte = m:add("transformer.wte.weight", {c.vocab_size, c.n_embd}, how)
-  m.wpe = m:add("transformer.wpe.weight", {c.n_positions, c.n_embd}, how)
+  m.wte = blocks.embedding(m, "transformer.wte", c.vocab_size, c.n_embd, c.initializer_range)
+  m.wpe = blocks.embedding(m, "transformer.wpe", c.n_positions, c.n_embd, c.initializer_range)
 end
 
 -- The projections back into the residual stream start smaller: std / sqrt(2 blocks).
@@ -64,14 +64,13 @@ end
 
 function family.output(m, c)
   m.final_norm = norm(m, "transformer.ln_f")
-  if c.tie_word_embeddings then m.lm_head = {name = "lm_head", weight = m.wte, role = "output"}
-  else m.lm_head = m:add_linear("lm_head", nil, c.vocab_size, c.n_embd, {std = c.initializer_range, role = "output"}) end
+  m.lm_head = blocks.head(m, "lm_head", c.tie_word_embeddings and m.wte, c.vocab_size, c.n_embd, c.initializer_range)
 end
 
 function family.embed(m, ids)
   local time = ids:size(2)
   if time > m.config.n_positions then options.fail("gpt2: %d tokens, but only %d positions are learned", time, m.config.n_positions) end
-  return q.embedding(m.wte, ids) + m.wpe:narrow(1, 1, time)
+  return m:dropout(q.embedding(m.wte, ids) + m.wpe:narrow(1, 1, time), m.config.hidden_dropout)
 end
 
 local function attention(m, b, i, x)
@@ -84,8 +83,8 @@ end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  h = h + attention(m, b, i, blocks.norm(b.norm1, h))
-  return h + blocks.feed(b.mlp, blocks.norm(b.norm2, h))
+  h = blocks.add(m, h, attention(m, b, i, blocks.norm(b.norm1, h)))
+  return blocks.add(m, h, blocks.feed(b.mlp, blocks.norm(b.norm2, h)))
 end
 
 function family.norm(m, h) return blocks.norm(m.final_norm, h) end

@@ -5,19 +5,19 @@
 local blocks = require "quench.models.blocks"
 local nn = require "quench.nn"
 local options = require "quench.options"
-local q = require "quench"
 local rope = require "quench.models.rope"
 
 local function size(hidden, layers, heads, vocab)
-  return {hidden_size = hidden, num_hidden_layers = layers, num_attention_heads = heads, intermediate_size = 4 * hidden, vocab_size = vocab or 50304}
+  return {hidden_size = hidden, num_hidden_layers = layers, num_attention_heads = heads, vocab_size = vocab or 50304}
 end
 
 local family = {
   architectures = {"GPTNeoXForCausalLM"}, model_type = "gpt_neox",
   sizes = {
-    ["pythia-14m"] = size(128, 6, 4), ["pythia-31m"] = size(256, 6, 8), ["pythia-70m"] = size(512, 6, 8), ["pythia-160m"] = size(768, 12, 12),
-    ["pythia-410m"] = size(1024, 24, 16), ["pythia-1b"] = size(2048, 16, 8), ["pythia-1.4b"] = size(2048, 24, 16),
-    ["pythia-2.8b"] = size(2560, 32, 32), ["pythia-6.9b"] = size(4096, 32, 32, 50432), ["pythia-12b"] = size(5120, 36, 40, 50688),
+    ["pythia-14m"] = size(128, 6, 4), ["pythia-31m"] = size(256, 6, 8), ["pythia-70m"] = size(512, 6, 8),
+    ["pythia-160m"] = size(768, 12, 12), ["pythia-410m"] = size(1024, 24, 16), ["pythia-1b"] = size(2048, 16, 8),
+    ["pythia-1.4b"] = size(2048, 24, 16), ["pythia-2.8b"] = size(2560, 32, 32), ["pythia-6.9b"] = size(4096, 32, 32, 50432),
+    ["pythia-12b"] = size(5120, 36, 40, 50688),
   },
 }
 
@@ -35,6 +35,7 @@ family.spec = options.spec("models.gpt_neox", {
   {"tie_word_embeddings", "boolean", default = false, doc = "one matrix for input and output"},
   {"hidden_act", "string", default = "gelu", choices = blocks.activation_names(), doc = "activation of the MLP"},
   {"initializer_range", "number", default = 0.02, min = 0, doc = "deviation of the initial weights"},
+  blocks.dropout_entry,
 })
 
 --- Checks and completes a configuration.
@@ -65,7 +66,7 @@ local function norm(m, name, layer)
 end
 
 function family.input(m, c)
-  m.embed_in = m:add("gpt_neox.embed_in.weight", {c.vocab_size, c.hidden_size}, {std = c.initializer_range, role = "input", decay = true})
+  m.embed_in = blocks.embedding(m, "gpt_neox.embed_in", c.vocab_size, c.hidden_size, c.initializer_range)
   m.rope = rope.new(math.floor(c.hidden_size / c.num_attention_heads * c.rotary_pct), c.rotary_emb_base)
 end
 
@@ -75,14 +76,14 @@ function family.layer(m, c, i)
   return {
     norm1 = norm(m, p .. "input_layernorm", i), norm2 = norm(m, p .. "post_attention_layernorm", i),
     qkv = linear("attention.query_key_value", 3 * d, d), dense = linear("attention.dense", d, d),
-    mlp = blocks.mlp(m, p .. "mlp.", i, {"dense_h_to_4h", "dense_4h_to_h"}, {inner = c.intermediate_size, act = c.hidden_act, std = std, bias = true}),
+    mlp = blocks.mlp(m, p .. "mlp.", i, {"dense_h_to_4h", "dense_4h_to_h"},
+      {inner = c.intermediate_size, act = c.hidden_act, std = std, bias = true}),
   }
 end
 
 function family.output(m, c)
   m.final_norm = norm(m, "gpt_neox.final_layer_norm")
-  if c.tie_word_embeddings then m.embed_out = {name = "embed_out", weight = m.embed_in, role = "output"}
-  else m.embed_out = m:add_linear("embed_out", nil, c.vocab_size, c.hidden_size, {std = c.initializer_range, role = "output"}) end
+  m.embed_out = blocks.head(m, "embed_out", c.tie_word_embeddings and m.embed_in, c.vocab_size, c.hidden_size, c.initializer_range)
 end
 
 -- (B, T, D) to (B, T, D). The rows of the fused projection are [q k v] head by head.
@@ -95,12 +96,12 @@ local function attention(m, b, x)
   return nn.linear(b.dense, nn.attention(query, key, value, width ^ -0.5):view(B, T, c.hidden_size))
 end
 
-function family.embed(m, ids) return q.embedding(m.embed_in, ids) end
+function family.embed(m, ids) return blocks.embed(m, m.embed_in, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  local mixed = h + attention(m, b, blocks.norm(b.norm1, h))
-  return mixed + blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed))
+  local mixed = blocks.add(m, h, attention(m, b, blocks.norm(b.norm1, h)))
+  return blocks.add(m, mixed, blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed)))
 end
 
 function family.norm(m, h) return blocks.norm(m.final_norm, h) end

@@ -4,7 +4,6 @@ local blocks = require "quench.models.blocks"
 local mixer = require "quench.models.mixer"
 local nn = require "quench.nn"
 local options = require "quench.options"
-local q = require "quench"
 local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba", {
@@ -25,6 +24,7 @@ local spec = options.spec("models.mamba", {
   {"layer_norm_epsilon", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
   {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
   {"initializer_range", "number", default = 0.1, min = 0, doc = "deviation of the initial weights"},
+  blocks.dropout_entry,
 })
 
 local family = mixer.family{
@@ -53,7 +53,7 @@ function family.mixer(m, c, i, p)
     project = linear("in_proj", 2 * inner, c.hidden_size, {bias = c.use_bias}),
     choose = linear("x_proj", rank + 2 * c.state_size, inner, {}),
     step = linear("dt_proj", inner, rank, {bias = true, std = rank ^ -0.5, bias_fill = mixer.steps(c)}),
-    log = m:add(p .. "A_log", {inner, c.state_size}, {layer = i, fill = function(t) t:copy_(q.arange(1, c.state_size + 1, m.dtype):log()) end}),
+    log = m:add(p .. "A_log", {inner, c.state_size}, {layer = i, fill = mixer.decays(c.state_size)}),
     skip = m:add(p .. "D", {inner}, {value = 1, layer = i}),
     out = linear("out_proj", c.hidden_size, inner, {bias = c.use_bias}),
   }

@@ -5,7 +5,6 @@ local blocks = require "quench.models.blocks"
 local mixer = require "quench.models.mixer"
 local nn = require "quench.nn"
 local options = require "quench.options"
-local q = require "quench"
 local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba2", {
@@ -29,6 +28,7 @@ local spec = options.spec("models.mamba2", {
   {"layer_norm_epsilon", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
   {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
   {"initializer_range", "number", default = 0.1, min = 0, doc = "deviation of the initial weights"},
+  blocks.dropout_entry,
 })
 
 local family = mixer.family{
@@ -41,7 +41,8 @@ function family.config(given)
   local c = spec(given)
   c.num_heads = c.num_heads or c.expand * c.hidden_size / c.head_dim
   if c.num_heads * c.head_dim ~= c.expand * c.hidden_size then
-    options.fail("models.mamba2: num_heads %g times head_dim %d is not the inner width %g", c.num_heads, c.head_dim, c.expand * c.hidden_size)
+    options.fail("models.mamba2: num_heads %g times head_dim %d is not the inner width %g", c.num_heads, c.head_dim,
+      c.expand * c.hidden_size)
   end
   if c.num_heads % c.n_groups ~= 0 then options.fail("models.mamba2: %d heads do not make %d groups", c.num_heads, c.n_groups) end
   return c
@@ -60,7 +61,7 @@ function family.mixer(m, c, i, p)
   return {
     conv = mixer.convolution(m, p .. "conv1d", i, mixed, c), project = linear("in_proj", inner + mixed + H, c.hidden_size),
     step_bias = m:add(p .. "dt_bias", {H}, {layer = i, fill = mixer.steps(c)}),
-    log = m:add(p .. "A_log", {H}, {layer = i, fill = function(t) t:copy_(q.arange(1, H + 1, m.dtype):log()) end}),
+    log = m:add(p .. "A_log", {H}, {layer = i, fill = mixer.decays(H)}),
     norm = blocks.rms_norm(m, p .. "norm", inner, c.layer_norm_epsilon, i), skip = m:add(p .. "D", {H}, {value = 1, layer = i}),
     out = linear("out_proj", c.hidden_size, inner),
   }

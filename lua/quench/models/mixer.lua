@@ -17,6 +17,11 @@ end
 
 function mixer.convolve(conv, x) return nn.conv1d(x:contiguous(), conv.weight:view(conv.channels, conv.taps), conv.bias) end
 
+--- Fills the logarithms of the decays with log 1, log 2, ... log n along the last axis (the S4D-real start).
+function mixer.decays(n)
+  return function(t) t:copy_(q.arange(1, n + 1, t:dtype()):log()) end
+end
+
 --- Fills the bias of a step: softplus(bias) is drawn log-uniformly between time_step_min and time_step_max.
 function mixer.steps(c)
   local low, high = math.log(c.time_step_min), math.log(c.time_step_max)
@@ -35,7 +40,7 @@ function mixer.family(def)
   function family.layers(c) return c.num_hidden_layers end
 
   function family.input(m, c)
-    m.embeddings = m:add("backbone.embeddings.weight", {c.vocab_size, c.hidden_size}, {std = c.initializer_range, role = "input", decay = true})
+    m.embeddings = blocks.embedding(m, "backbone.embeddings", c.vocab_size, c.hidden_size, c.initializer_range)
   end
 
   function family.layer(m, c, i)
@@ -45,15 +50,14 @@ function mixer.family(def)
 
   function family.output(m, c)
     m.final_norm = norm(m, "backbone.norm_f")
-    if c.tie_word_embeddings then m.lm_head = {name = "lm_head", weight = m.embeddings, role = "output"}
-    else m.lm_head = m:add_linear("lm_head", nil, c.vocab_size, c.hidden_size, {std = c.initializer_range, role = "output"}) end
+    m.lm_head = blocks.head(m, "lm_head", c.tie_word_embeddings and m.embeddings, c.vocab_size, c.hidden_size, c.initializer_range)
   end
 
-  function family.embed(m, ids) return q.embedding(m.embeddings, ids) end
+  function family.embed(m, ids) return blocks.embed(m, m.embeddings, ids) end
 
   function family.block(m, i, h)
     local b = m.blocks[i]
-    return h + family.mix(m, b.mixer, blocks.norm(b.norm, h))
+    return blocks.add(m, h, family.mix(m, b.mixer, blocks.norm(b.norm, h)))
   end
 
   function family.norm(m, h) return blocks.norm(m.final_norm, h) end

@@ -14,7 +14,8 @@ return decoder.new{
   attention = function(_, c) return {window = c.sliding_window} end,
   mlp = function(m, c, i, prefix, std)
     return moe.make(m, prefix .. "block_sparse_moe.", i, {"gate", "experts.%d.", "w1", "w3", "w2"}, {
-      experts = c.num_local_experts, chosen = c.num_experts_per_tok, inner = c.intermediate_size, act = c.hidden_act, std = std, normalise = true,
+      experts = c.num_local_experts, chosen = c.num_experts_per_tok, inner = c.intermediate_size, act = c.hidden_act, std = std,
+      normalise = true,
     })
   end,
   feed = function(_, mlp, x) return moe.feed(mlp, x) end,

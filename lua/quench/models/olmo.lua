@@ -10,7 +10,6 @@ return decoder.new{
   norm = function(m, name, width, layer) return blocks.layer_norm(m, name, width, 1e-5, layer, {plain = true}) end,
   attention = function(_, c) return {clip = c.clip_qkv} end,
   sizes = {
-    ["1b"] = {hidden_size = 2048, num_hidden_layers = 16, num_attention_heads = 16, intermediate_size = 8192, tie_word_embeddings = true},
-    ["7b"] = {hidden_size = 4096, num_hidden_layers = 32, num_attention_heads = 32, intermediate_size = 11008},
+    ["1b"] = decoder.size(2048, 16, 16, nil, 8192, {tie_word_embeddings = true}), ["7b"] = decoder.size(4096, 32, 32, nil, 11008),
   },
 }

@@ -9,9 +9,7 @@ return decoder.new{
   norms = {"post_attention_layernorm", "post_feedforward_layernorm"}, placement = "post",
   attention = function() return {qk_norm = "width"} end,
   sizes = {
-    ["1b"] = {hidden_size = 2048, num_hidden_layers = 16, num_attention_heads = 16, intermediate_size = 8192},
-    ["7b"] = {hidden_size = 4096, num_hidden_layers = 32, num_attention_heads = 32, intermediate_size = 11008},
-    ["13b"] = {hidden_size = 5120, num_hidden_layers = 40, num_attention_heads = 40, intermediate_size = 13824},
-    ["32b"] = {hidden_size = 5120, num_hidden_layers = 64, num_attention_heads = 40, num_key_value_heads = 8, intermediate_size = 27648},
+    ["1b"] = decoder.size(2048, 16, 16, nil, 8192), ["7b"] = decoder.size(4096, 32, 32, nil, 11008),
+    ["13b"] = decoder.size(5120, 40, 40, nil, 13824), ["32b"] = decoder.size(5120, 64, 40, 8, 27648),
   },
 }

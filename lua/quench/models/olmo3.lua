@@ -28,5 +28,5 @@ return decoder.new{
     m.plain_rope = m.plain_rope or rope.new(c.head_dim, c.rope_theta)
     return {qk_norm = "width", rope = m.plain_rope, window = c.sliding_window}
   end,
-  sizes = {["7b"] = {hidden_size = 4096, num_hidden_layers = 32, num_attention_heads = 32, intermediate_size = 11008}},
+  sizes = {["7b"] = decoder.size(4096, 32, 32, nil, 11008)},
 }

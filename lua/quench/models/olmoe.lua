@@ -20,5 +20,5 @@ return decoder.new{
     })
   end,
   feed = function(_, mlp, x) return moe.feed(mlp, x) end,
-  sizes = {["1b-7b"] = {hidden_size = 2048, num_hidden_layers = 16, num_attention_heads = 16, intermediate_size = 1024}},
+  sizes = {["1b-7b"] = decoder.size(2048, 16, 16, nil, 1024)},
 }

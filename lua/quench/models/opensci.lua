@@ -4,11 +4,14 @@ local decoder = require "quench.models.decoder"
 
 return decoder.new{
   name = "opensci", architectures = {"OpensciForCausalLM", "OpenSciForCausalLM"},
-  defaults = {vocab_size = 50304, rms_norm_eps = 1e-5, attention_bias = true, mlp_bias = true, tie_word_embeddings = true, max_position_embeddings = 4096},
+  defaults = {
+    vocab_size = 50304, rms_norm_eps = 1e-5, attention_bias = true, mlp_bias = true, tie_word_embeddings = true,
+    max_position_embeddings = 4096,
+  },
   extra = {{"qk_layernorm", "boolean", default = true, doc = "RMS norms on the heads of q and k"}},
   attention = function(_, c) return {qk_norm = c.qk_layernorm and "head" or nil} end,
   sizes = {
-    ["0.4b"] = {hidden_size = 1024, num_hidden_layers = 22, num_attention_heads = 16, intermediate_size = 3840},
-    ["1.7b"] = {hidden_size = 2048, num_hidden_layers = 24, num_attention_heads = 32, intermediate_size = 8192},
+    ["0.4b"] = decoder.size(1024, 22, 16, nil, 3840),
+    ["1.7b"] = decoder.size(2048, 24, 32, nil, 8192),
   },
 }

@@ -13,6 +13,5 @@ return decoder.new{
   attention = function(_, c, i)
     return {qk_norm = "head", window = c.use_sliding_window and i > c.max_window_layers and c.sliding_window or nil}
   end,
-  sizes = {["0.6b"] = {hidden_size = 1024, num_hidden_layers = 28, num_attention_heads = 16, num_key_value_heads = 8, intermediate_size = 3072,
-    tie_word_embeddings = true}},
+  sizes = {["0.6b"] = decoder.size(1024, 28, 16, 8, 3072, {tie_word_embeddings = true})},
 }

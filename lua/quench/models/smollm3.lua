@@ -24,5 +24,5 @@ return decoder.new{
     if c.no_rope_layers[i] == 0 then return {rope = false} end
     return {}
   end,
-  sizes = {["3b"] = {hidden_size = 2048, num_hidden_layers = 36, num_attention_heads = 16, num_key_value_heads = 4, intermediate_size = 11008}},
+  sizes = {["3b"] = decoder.size(2048, 36, 16, 4, 11008)},
 }
