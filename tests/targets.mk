@@ -36,11 +36,15 @@ help:
 clean:
 	rm -rf $(B)
 
+# what goes where, as source:destination
+INSTALLED := $(B)/quench:bin/quench share/quench.1:share/man/man1/quench.1 \
+  share/quench.bash:share/bash-completion/completions/quench share/_quench:share/zsh/site-functions/_quench
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(B)/quench $(DESTDIR)$(PREFIX)/bin/quench
+	@for f in $(INSTALLED); do \
+	  mode=644; [ "$${f#*:}" = bin/quench ] && mode=755; \
+	  install -D -m $$mode "$${f%%:*}" "$(DESTDIR)$(PREFIX)/$${f#*:}" && echo "  $(DESTDIR)$(PREFIX)/$${f#*:}" || exit 1; done
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/quench
+	@for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f#*:}"; done
 
 # ---- demo -----------------------------------------------------------------
 # The main recipe, at a size that two cores finish in minutes.
