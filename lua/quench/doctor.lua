@@ -34,7 +34,8 @@ end
 function doctor.stamp()
   local versions, blas = machine.versions(), machine.blas()
   return {
-    quench = versions.quench, build = require("quench.c.system").build, luajit = versions.luajit, compiler = versions.compiler, glibc = versions.glibc,
+    quench = versions.quench, build = require("quench.c.system").build, luajit = versions.luajit,
+    compiler = versions.compiler, glibc = versions.glibc,
     openblas = blas.config:match("OpenBLAS ([%d.]+)") or blas.config, blas_core = blas.core,
     processor = processor_name(read("/proc/cpuinfo")), threads = threads_of(), system = jit.os, architecture = jit.arch,
   }

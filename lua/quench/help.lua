@@ -24,14 +24,19 @@ function help.add(record)
   return r.value
 end
 
---- The record for a function value or a name ("q.optim.adamw", "optim.adamw" or "adamw"), or nil.
-function help.find(what)
+local function find(what)
   if type(what) ~= "string" then return by_value[what] end
   if by_name[what] then return by_name[what] end
   if by_name["q." .. what] then return by_name["q." .. what] end
   for _, r in ipairs(records) do
     if r.name:match("[^.:]+$") == what then return r end
   end
+end
+
+--- The record for a function value or a name ("q.optim.adamw", "optim.adamw" or "adamw"), or nil.
+-- The records of what is bound in C load with the first question that the others cannot answer.
+function help.find(what)
+  return find(what) or not package.loaded["quench.records"] and require "quench.records" and find(what) or nil
 end
 
 --- All records, in order of declaration.
@@ -89,6 +94,7 @@ function help.search(word)
     local text = (r.name .. " " .. r.doc .. " " .. (r.text or "")):lower()
     if text:find(word, 1, true) then found[#found + 1] = r end
   end
+  table.sort(found, function(a, b) return a.name < b.name end)
   return found
 end
 

@@ -9,6 +9,7 @@ local reference = {}
 --- Loads every module, so that all records are there.
 function reference.load_all()
   local q = require "quench"
+  require "quench.records"
   for name in pairs(getmetatable(q).modules) do
     if not q[name] then error("no module " .. name, 0) end
   end
