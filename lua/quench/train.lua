@@ -152,7 +152,7 @@ function Run:resume()
   local o, system = self.options, q.system
   if self.step >= o.steps then return self end
   self.bar = o.progress and o.progress{total = o.steps, label = o.label, start = self.step}
-  local saved = system.clock()
+  local saved, started = system.clock(), self.step
   local tokens = o.batch * o.context * o.accumulate
   local ok, message = pcall(function()
     while self.step < o.steps do
@@ -162,7 +162,7 @@ function Run:resume()
       note(self, record)
       if kept(o, self.step) then self:save(true) end
       if self.bar then
-        self.bar:update(self.step, {loss = record.loss, lr = record.scale, grad_norm = record.grad_norm, tokens = self.step * tokens})
+        self.bar:update(self.step, {loss = record.loss, lr = record.scale, grad_norm = record.grad_norm, tokens = (self.step - started) * tokens})
       end
       if o.folder and system.clock() - saved > o.save_seconds then
         self:save(false)
