@@ -26,13 +26,13 @@ end
 local data = make_data()
 
 local function model(seed, dropout)
-  return q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, hidden_dropout = dropout,
-    seed = seed})
+  return q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2,
+    hidden_dropout = dropout, seed = seed})
 end
 
 local function settings(more)
-  local o = {model = model(1, 0.1), data = data, steps = 12, batch = 4, context = 16, optim = function(p) return q.optim.adamw(p, {lr = 1e-2, clip = 1}) end,
-    schedule = function(step) return math.min(1, step / 4) end, seed = 5}
+  local o = {model = model(1, 0.1), data = data, steps = 12, batch = 4, context = 16,
+    optim = function(p) return q.optim.adamw(p, {lr = 1e-2, clip = 1}) end, schedule = function(step) return math.min(1, step / 4) end, seed = 5}
   for key, value in pairs(more) do o[key] = value end
   return o
 end
@@ -49,7 +49,7 @@ tap.test("it learns", function(t)
   t.ok(run.log[1].loss > 2.5 and run.log[150].loss < 1.4, "loss falls", run.log[150].loss)
   local e = q.train.evaluate(run.model, data, {context = 16, tokens = 600})
   t.ok(e.loss < 1.4 and e.loss > 0.5, "on held-out text too", e.loss)
-  t.equal(run.log[150].eval_loss, q.train.evaluate(run.model, data, {context = 16, batch = 4}).loss, "the log has the evaluation of the last step")
+  t.equal(run.log[150].eval_loss, q.train.evaluate(run.model, data, {context = 16, batch = 4}).loss, "the last step is evaluated and logged")
 end)
 
 tap.test("resumed equals uninterrupted", function(t)
@@ -119,7 +119,8 @@ tap.test("what goes wrong", function(t)
   t.fails(function() q.train{model = model(1), data = data, steps = 3} end, "optim is required", "a missing one", true)
   q.train(settings{folder = root .. "/small", steps = 2})
   t.fails(function()
-    q.train(settings{folder = root .. "/small", model = q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 2})})
+    q.train(settings{folder = root .. "/small",
+      model = q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 2})})
   end, "belongs to another run", "a folder of another model", true)
   local path = root .. "/small/latest.safetensors"
   local text = q.system.read_file(path)
