@@ -128,7 +128,7 @@ return q.recipe{
   scales = {
     smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 8, budgets = 2, spread = 2,
       points = 3, group = 16, calibration = 2, eval_tokens = 256},
-    tiny = {},
+    tiny = {steps = 3600, cooldown = 400, spread = 6, draws = 2},
     small = {layers = 4, width = 256, heads = 8, vocab = 1024, context = 256, steps = 4000, cooldown = 600, points = 12,
       eval_tokens = 65536, calibration = 64},
     paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, steps = 172000, cooldown = 18000,

@@ -4,7 +4,6 @@
 
 local q = require "quench"
 local help = require "quench.help"
-local options = require "quench.options"
 
 local lab = {}
 
@@ -25,6 +24,7 @@ function lab.params(more)
     {"dropout", "number", default = 0, min = 0, below = 1, doc = "share of activations dropped"},
     {"group", "integer", default = 128, min = 1, doc = "columns that share a scale"},
     {"calibration", "integer", default = 32, min = 1, doc = "sequences for GPTQ's Hessian"},
+    {"draws", "integer", default = 1, min = 1, doc = "calibration draws whose errors are averaged (less noise at 4 bits)"},
     {"eval_tokens", "integer", default = 16384, min = 64, doc = "validation tokens of each measurement"},
     {"max_hours", "number", default = 24, above = 0, doc = "refuse runs that would take longer here"},
   }
@@ -74,13 +74,13 @@ end
 
 -- ---- the yardstick --------------------------------------------------------
 
-local YARDSTICK_BYTES, YARDSTICK = 200000, 2.109 -- order-5 Witten-Bell n-gram, bits a byte (docs/data.md)
+local YARDSTICK_BYTES, YARDSTICK = 200000, 2.109 -- order-5 Witten-Bell n-gram (q.data.ngram), bits a byte
 
 --- Bits a byte of the newest model of a folder on the first 200,000 bytes of the validation text.
 function lab.yardstick(p, data, folder)
   return q.scope(function()
     local model = q.train.checkpoint.model(folder .. "/latest.safetensors")
-    local ids = data:encode(data:text("validation"):sub(1, YARDSTICK_BYTES))
+    local ids = data.tokenizer:encode(data:text("validation"):sub(1, YARDSTICK_BYTES), {tensor = true})
     local held = {tokens = function() return ids end}
     local e = q.train.evaluate(model, held, {tokens = ids:numel(), batch = p.batch, context = p.context})
     return {bits_per_byte = e.loss / math.log(2) * ids:numel() / YARDSTICK_BYTES, ngram = YARDSTICK}
@@ -97,26 +97,32 @@ end
 
 -- ---- quantization error ---------------------------------------------------
 
---- Token ids (n, context) for calibration, from the training split by a stream of their own.
-function lab.calibration(data, p, seed)
-  return data:batch("train", p.calibration, p.context, q.stream(seed, "calibration"))
+--- Token ids (n, context) for calibration: draw number k of the training split, by a stream of their own.
+function lab.calibration(data, p, seed, k)
+  return data:batch("train", p.calibration, p.context, q.stream(seed, "calibration " .. (k or 1)))
 end
 
 --- CE(quantized)/CE(model) - 1 for each entry of `formats` (name -> options of q.quant.quantize), with the
--- losses in nats: {loss=, errors = {name -> error}, losses = {name -> loss}}. Paper B, section 3.
+-- losses in nats, both means over p.draws calibration sets: {loss=, errors = {name -> error}, losses =
+-- {name -> loss}}. Paper B, section 3.
 function lab.quantization_error(model, data, p, formats, seed)
   return q.scope(q.no_grad, function()
     local how = {tokens = p.eval_tokens, batch = p.batch, context = p.context}
     local base = q.train.evaluate(model, data, how)
     local out = {loss = base.loss, bits_per_byte = base.bits_per_byte, errors = {}, losses = {}}
-    local ids = lab.calibration(data, p, seed)
-    for name, format in pairs(formats) do
-      q.scope(function()
-        local given = {calibration = ids}
-        for key, value in pairs(format) do given[key] = value end
-        local loss = q.train.evaluate(q.quant.quantize(model, given), data, how).loss
-        out.losses[name], out.errors[name] = loss, loss / base.loss - 1
-      end)
+    local function add(name, loss)
+      out.losses[name] = (out.losses[name] or 0) + loss / p.draws
+      out.errors[name] = out.losses[name] / base.loss - 1
+    end
+    for k = 1, p.draws do
+      local ids = lab.calibration(data, p, seed, k)
+      for name, format in pairs(formats) do
+        q.scope(function()
+          local given = {calibration = ids}
+          for key, value in pairs(format) do given[key] = value end
+          add(name, q.train.evaluate(q.quant.quantize(model, given), data, how).loss)
+        end)
+      end
     end
     return out
   end)
@@ -139,7 +145,7 @@ end
 local function key_of(p, kind, more)
   local key = {kind = kind}
   for _, name in ipairs{"layers", "width", "heads", "vocab", "text", "batch", "context", "lr", "warmup", "weight_decay", "dropout",
-    "group", "calibration", "eval_tokens", "seed"} do key[name] = p[name] end
+    "group", "calibration", "draws", "eval_tokens", "seed"} do key[name] = p[name] end
   for name, value in pairs(more or {}) do key[name] = value end
   return key
 end
