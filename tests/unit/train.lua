@@ -120,7 +120,7 @@ tap.test("what goes wrong", function(t)
   q.train(settings{folder = root .. "/small", steps = 2})
   t.fails(function()
     q.train(settings{folder = root .. "/small",
-      model = q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 2})})
+      model = q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 2})})
   end, "belongs to another run", "a folder of another model", true)
   local path = root .. "/small/latest.safetensors"
   local text = q.system.read_file(path)
