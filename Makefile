@@ -58,7 +58,7 @@ TYPED  := $(wildcard core/kernel/cpu/*.c)
 PLOTS  := $(wildcard plots/*.c)
 BIND   := $(wildcard lua/bind/*.c) lua/main.c
 LUASRC := $(wildcard lua/quench/*.lua lua/quench/*/*.lua plots/*.lua recipes/*.lua)
-CTESTS := $(wildcard tests/unit/*.c)
+CTESTS := $(wildcard tests/unit/*.c tests/fuzz/*.c)
 
 CORE_O  := $(CORE:%.c=$(B)/%.o) $(TYPED:%.c=$(B)/f32/%.o) $(TYPED:%.c=$(B)/f64/%.o)
 PLOTS_O := $(PLOTS:%.c=$(B)/%.o)
@@ -115,8 +115,8 @@ $(B)/identity.o: $(B)/identity.c
 $(B)/embedded.o: $(B)/embedded.c
 	$(Q)$(CC) -O0 -c -o $@ $<
 
-# C unit tests: each file of tests/unit is a program that prints TAP
-$(B)/tests/unit/%: tests/unit/%.c $(CORE_O) $(PLOTS_O)
+# C tests: each file is a program that prints TAP
+$(B)/tests/%: tests/%.c $(CORE_O) $(PLOTS_O)
 	@mkdir -p $(@D)
 	$(call say,test,$<)
 	$(Q)$(CC) $(BASE) $(OPT) $(PKG_CFLAGS) $(BLAS_CFLAGS) -o $@ $< $(CORE_O) $(PLOTS_O) $(LIBS)
