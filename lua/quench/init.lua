@@ -8,6 +8,7 @@ local modules = {
   average = "quench.average",
   curvature = "quench.curvature",
   data = "quench.data",
+  fit = "quench.fit",
   help = "quench.help",
   json = "quench.json",
   linalg = "quench.linalg",
