@@ -78,7 +78,7 @@ function Run:ritz()
   end
   return q.scope(function()
     local w, v = q.linalg.eigh(q.tensor(full, "f64"))
-    local values, rows, residuals = w:totable(), v:totable(), {}
+    local values, rows, residuals = w:totable(), v:t():totable(), {}
     for i = 1, m do residuals[i] = math.abs(self.beta * rows[i][m]) end
     return values, residuals, rows
   end)

@@ -185,7 +185,7 @@ function intervals.identifiability(law, theta)
     local values = q.linalg.eigh(q.tensor(scaled, "f64")):totable()
     local condition = values[1] > 0 and values[p] / values[1] or math.huge
     if condition > 1e14 then return {condition = condition} end
-    local inverse, correlations = q.linalg.inverse(q.tensor(scaled, "f64")):totable(), {}
+    local inverse, correlations = q.linalg.inv(q.tensor(scaled, "f64")):totable(), {}
     for i = 1, p do
       correlations[law.names[i]] = {}
       for j = 1, p do correlations[law.names[i]][law.names[j]] = inverse[i][j] / math.sqrt(inverse[i][i] * inverse[j][j]) end
