@@ -18,12 +18,18 @@ const char *const role_names[ROLE_COUNT + 1] = {"input", "hidden", "vector", "ou
 
 /* --- life --- */
 
-Status optim_new(const OptimInfo *info, double max_norm, Optimizer **out) {
-  if (!(max_norm >= 0)) return fail(ERR_ARGUMENT, "%s: clip must be a norm above 0, got %g", info->name, max_norm);
+Status optim_new(const OptimInfo *info, const char *name, double max_norm, Optimizer **out) {
+  if (!name) name = info->name;
+  if (!(max_norm >= 0)) return fail(ERR_ARGUMENT, "%s: clip must be a norm above 0, got %g", name, max_norm);
   Optimizer *o = mem_calloc(1, sizeof *o);
   if (!o) return error_code();
   o->info = info;
   o->max_norm = max_norm;
+  o->name = mem_strdup(name);
+  if (!o->name) {
+    mem_free(o);
+    return error_code();
+  }
   *out = o;
   return OK;
 }
@@ -48,6 +54,7 @@ void optim_free(Optimizer *o) {
   mem_free(o->group);
   mem_free(o->update);
   mem_free(o->partial);
+  mem_free(o->name);
   mem_free(o);
 }
 
@@ -61,12 +68,12 @@ Status optim_group(Optimizer *o, const double *settings) {
 }
 
 Status optim_set(Optimizer *o, int group, const char *name, double value) {
-  if (group < 0 || group >= o->groups) return fail(ERR_ARGUMENT, "%s: there is no group %d", o->info->name, group + 1);
+  if (group < 0 || group >= o->groups) return fail(ERR_ARGUMENT, "%s: there is no group %d", o->name, group + 1);
   return settings_set(o->info, o->group[group], name, value);
 }
 
 static Status check_parameter(const Optimizer *o, const ParameterSpec *s) {
-  const char *op = o->info->name;
+  const char *op = o->name;
   if (o->groups == 0) return fail(ERR_ARGUMENT, "%s: open a group before adding parameters", op);
   if (!dtype_is_real(s->tensor->dtype))
     return fail(ERR_DTYPE, "%s: parameter '%s' must be f32 or f64, got %s", op, s->name, dtype_name(s->tensor->dtype));
@@ -150,7 +157,7 @@ static Status take_gradient(const Optimizer *o, Parameter *p) {
   Tensor *g = p->tensor->grad;
   if (!g) return OK;
   if (g->dtype != p->tensor->dtype || !tensor_same_shape(g, p->tensor))
-    return fail(ERR_SHAPE, "%s: the gradient of '%s' is %s %s, the parameter %s %s", o->info->name, p->name, dtype_name(g->dtype), shape_text(g),
+    return fail(ERR_SHAPE, "%s: the gradient of '%s' is %s %s, the parameter %s %s", o->name, p->name, dtype_name(g->dtype), shape_text(g),
                 dtype_name(p->tensor->dtype), shape_text(p->tensor));
   return tensor_contiguous_copy(g, &p->gradient);
 }
@@ -164,10 +171,10 @@ static Status blame(const Optimizer *o, const Parameter *p) {
   int64_t i = 0;
   while (i < n && tensor_get(row, &i, &v) == OK && isfinite(v)) i++;
   tensor_release(row);
-  if (i == n) return fail(ERR_NUMERIC, "%s: the squares of the gradient of '%s' overflow", o->info->name, p->name);
+  if (i == n) return fail(ERR_NUMERIC, "%s: the squares of the gradient of '%s' overflow", o->name, p->name);
   int64_t at[MAX_DIMS], rest = i;
   for (int k = p->tensor->ndim - 1; k >= 0; k--) at[k] = rest % p->tensor->shape[k] + 1, rest /= p->tensor->shape[k];
-  return fail(ERR_NUMERIC, "%s: the gradient of '%s' %s is %s at %s (counted from 1); nothing was changed", o->info->name, p->name,
+  return fail(ERR_NUMERIC, "%s: the gradient of '%s' %s is %s at %s (counted from 1); nothing was changed", o->name, p->name,
               shape_text(p->gradient), isnan(v) ? "NaN" : "infinite", dims_text(p->tensor->ndim, at));
 }
 
@@ -189,7 +196,7 @@ static Status measure(Optimizer *o, double *norm) {
       total += sum;
     }
   }
-  if (!isfinite(total)) return fail(ERR_NUMERIC, "%s: the norm of the gradients overflows", o->info->name);
+  if (!isfinite(total)) return fail(ERR_NUMERIC, "%s: the norm of the gradients overflows", o->name);
   *norm = sqrt(total);
   return OK;
 }
@@ -207,14 +214,14 @@ static Status take_gradients(Optimizer *o, double *norm) {
     TRY(take_gradient(o, &o->parameter[i]));
     found += o->parameter[i].gradient != NULL;
   }
-  if (!found) return fail(ERR_ARGUMENT, "%s: none of the %d parameters has a gradient; call loss:backward() first", o->info->name, o->parameters);
+  if (!found) return fail(ERR_ARGUMENT, "%s: none of the %d parameters has a gradient; call loss:backward() first", o->name, o->parameters);
   return measure(o, norm);
 }
 
 /* The factor is PyTorch's clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. */
 Status optim_begin(Optimizer *o, double *norm) {
   if (o->evaluating)
-    return fail(ERR_ARGUMENT, "%s: the parameters hold the point for evaluation; call opt:train() before the next step", o->info->name);
+    return fail(ERR_ARGUMENT, "%s: the parameters hold the point for evaluation; call opt:train() before the next step", o->name);
   optim_end(o);
   if (take_gradients(o, norm)) {
     optim_end(o);
@@ -283,7 +290,7 @@ static Status run_one(Parameter *p, double scale) {
 
 Status optim_apply(Optimizer *o, const double *scale) {
   for (int i = 0; i < o->groups && scale; i++)
-    if (!isfinite(scale[i]) || scale[i] < 0) return fail(ERR_ARGUMENT, "%s: the rate's scale must be a number from 0 up, got %g", o->info->name, scale[i]);
+    if (!isfinite(scale[i]) || scale[i] < 0) return fail(ERR_ARGUMENT, "%s: the rate's scale must be a number from 0 up, got %g", o->name, scale[i]);
   o->steps++;
   for (int i = 0; i < o->parameters; i++) {
     Parameter *p = &o->parameter[i];
@@ -294,7 +301,7 @@ Status optim_apply(Optimizer *o, const double *scale) {
     Parameter *p = &o->parameter[i];
     if (!p->gradient) continue;
     if (p->pending && p->rule->update) run_elementwise(o, i, scale);
-    if (p->rule->step && run_one(p, scale_of(p, scale))) return fail_in("%s: parameter '%s'", o->info->name, p->name);
+    if (p->rule->step && run_one(p, scale_of(p, scale))) return fail_in("%s: parameter '%s'", o->name, p->name);
     tensor_touch(p->tensor);
   }
   return OK;
@@ -339,7 +346,7 @@ static Status call_all(Optimizer *o, Call call, uint64_t seed, const char *what)
     TRY(call_one(p, call, seed));
     any = true;
   }
-  return any ? OK : fail(ERR_UNSUPPORTED, "%s: this optimizer has no %s", o->info->name, what);
+  return any ? OK : fail(ERR_UNSUPPORTED, "%s: this optimizer has no %s", o->name, what);
 }
 
 Status optim_observe(Optimizer *o) {

@@ -1,7 +1,7 @@
 /* optim.h - the one interface of all optimizers.
  *
  *   Optimizer *o;
- *   TRY(optim_new(optim_find("adamw"), 1.0, &o));          // clip the gradient's norm at 1
+ *   TRY(optim_new(optim_find("adamw"), NULL, 1.0, &o));          // clip the gradient's norm at 1
  *   TRY(optim_group(o, NULL));                             // default settings; more groups may follow
  *   TRY(optim_parameter(o, &(ParameterSpec){.tensor = w, .name = "w", .role = ROLE_HIDDEN, .decay = true}));
  *   ...
@@ -114,6 +114,7 @@ typedef struct OptimInfo {
 
 typedef struct Optimizer {
   const OptimInfo *info;
+  char *name;          /* for messages */
   double max_norm;     /* 0: no clipping */
   Parameter *parameter;
   int parameters, room;
@@ -131,7 +132,8 @@ extern const OptimInfo optim_custom; /* no rule of its own: begin, the caller's 
 const OptimInfo *optim_find(const char *name);
 int optim_settings_count(const OptimInfo *info); /* doubles in the settings struct */
 
-Status optim_new(const OptimInfo *info, double max_norm, Optimizer **out);
+/* name: for messages, NULL for the rule's own. max_norm: of all gradients together, 0 for no clipping. */
+Status optim_new(const OptimInfo *info, const char *name, double max_norm, Optimizer **out);
 void optim_free(Optimizer *o); /* NULL is fine */
 /* Opens a group: settings as doubles in table order (NULL: the defaults), checked. Parameters added next belong to it. */
 Status optim_group(Optimizer *o, const double *settings);

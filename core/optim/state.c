@@ -74,17 +74,17 @@ Status optim_load(Optimizer *o, const char *name, const Tensor *value, bool appl
   if (strcmp(name, "steps") == 0) return load_number(name, value, apply, &o->steps);
   const char *rest = NULL;
   Parameter *p = owner(o, name, &rest);
-  if (!p) return fail(ERR_ARGUMENT, "%s: the state's entry '%s' belongs to no parameter here", o->info->name, name);
+  if (!p) return fail(ERR_ARGUMENT, "%s: the state's entry '%s' belongs to no parameter here", o->name, name);
   if (strcmp(rest, "step") == 0) return load_number(name, value, apply, &p->step);
   for (int k = 0; k < numbers_of(p); k++)
     if (strcmp(rest, p->rule->numbers[k]) == 0) return load_number(name, value, apply, &p->number[k]);
   for (int k = 0; k < p->slots; k++) {
     if (strcmp(rest, p->slot[k].name) != 0) continue;
     if (!tensor_same_shape(value, p->slot[k].tensor))
-      return fail(ERR_SHAPE, "%s: the state's entry '%s' is %s, expected %s", o->info->name, name, shape_text(value), shape_text(p->slot[k].tensor));
+      return fail(ERR_SHAPE, "%s: the state's entry '%s' is %s, expected %s", o->name, name, shape_text(value), shape_text(p->slot[k].tensor));
     return apply ? tensor_copy(p->slot[k].tensor, value) : OK;
   }
-  return fail(ERR_ARGUMENT, "%s: parameter '%s' has no state called '%s'; was the state saved by another optimizer?", o->info->name, p->name, rest);
+  return fail(ERR_ARGUMENT, "%s: parameter '%s' has no state called '%s'; was the state saved by another optimizer?", o->name, p->name, rest);
 }
 
 Status optim_loaded(Optimizer *o) {

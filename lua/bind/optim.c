@@ -52,16 +52,16 @@ static int list(lua_State *L) { /* list() -> {{name=, doc=, source=, settings={.
 
 /* --- life --- */
 
-static int new(lua_State *L) { /* new(name or nil, max_norm) */
-  const char *name = luaL_optstring(L, 1, NULL);
-  const OptimInfo *info = name ? optim_find(name) : &optim_custom;
+static int new(lua_State *L) { /* new(rule or nil, name, max_norm) */
+  const char *rule = luaL_optstring(L, 1, NULL), *name = luaL_checkstring(L, 2);
+  const OptimInfo *info = rule ? optim_find(rule) : &optim_custom;
   if (!info) return bind_raise(L);
-  double max_norm = luaL_optnumber(L, 2, 0);
+  double max_norm = luaL_optnumber(L, 3, 0);
   Optimizer **handle = lua_newuserdata(L, sizeof *handle);
   *handle = NULL;
   luaL_getmetatable(L, OPTIMIZER);
   lua_setmetatable(L, -2);
-  bind_check(L, optim_new(info, max_norm, handle));
+  bind_check(L, optim_new(info, name, max_norm, handle));
   return 1;
 }
 
@@ -218,7 +218,7 @@ static int load(lua_State *L) { /* o:load{name = tensor}: all or nothing */
   luaL_checktype(L, 2, LUA_TTABLE);
   int n = load_pass(L, o, false);
   if (n != optim_entries(o)) {
-    fail(ERR_ARGUMENT, "%s: the state has %d entries, %d are needed; was it saved for other parameters?", o->info->name, n, optim_entries(o));
+    fail(ERR_ARGUMENT, "%s: the state has %d entries, %d are needed; was it saved for other parameters?", o->name, n, optim_entries(o));
     return bind_raise(L);
   }
   load_pass(L, o, true);

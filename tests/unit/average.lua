@@ -84,7 +84,8 @@ tap.test("ema and swa", function(t)
 end)
 
 tap.test("resuming", function(t)
-  local kinds = {function() return av.lawa{every = 1, window = 3} end, function() return av.ema{decay = 0.7} end, function() return av.swa{} end}
+  local kinds = {function() return av.lawa{every = 1, window = 3} end,
+    function() return av.ema{decay = 0.7} end, function() return av.swa{} end}
   for _, make in ipairs(kinds) do
     local a, m = make(), model(0)
     for step = 1, 4 do m:put(step * 0.37) a:update(m, step) end

@@ -59,7 +59,8 @@ end
 --- A new optimizer of the core's rule `rule` (nil: none). spec checks the options, settings turns them into numbers.
 function Optimizer.new(rule, spec, params, given, settings)
   local checked = spec(given)
-  local self = setmetatable({core = core.new(rule, checked.clip), name = rule or spec.name, options = checked}, Optimizer)
+  local name = rule or spec.name:match "[^.]+$"
+  local self = setmetatable({core = core.new(rule, name, checked.clip), name = name, options = checked}, Optimizer)
   self.groups, self.records = {}, {}
   fill(self, spec, params, given, settings)
   return self

@@ -62,7 +62,7 @@ return function(given)
   local spec = options.spec("q.optim." .. d.name, entries_of(d))
   local function new(params, chosen)
     local self = setmetatable(Optimizer.new(nil, spec, params, chosen, function() return {} end), Written)
-    self.name, self.update, self.settings = d.name, d.update, {}
+    self.update, self.settings = d.update, {}
     for i, group in ipairs(self.groups) do
       self.settings[i] = {}
       for key, value in pairs(group.options) do self.settings[i][key] = value end
