@@ -81,6 +81,10 @@ static void choose_format(Printer *p) {
     p->scale = pow(10, floor(log10(r.largest)));
     p->digits = 4;
     p->width = 6 + r.negative;
+  } else if (r.smallest < 2e-5 * fmin(r.largest, 10)) { /* four digits behind the point would hide the small ones */
+    p->exponent = true;
+    p->digits = 3;
+    p->width = 9 + r.negative;
   } else {
     p->digits = 4;
     p->width = before + 5 + r.negative;
@@ -92,6 +96,7 @@ static void put_value(Printer *p, double v) {
   if (isnan(v)) put(p, "%*s", p->width, "nan");
   else if (isinf(v)) put(p, "%*s", p->width, v > 0 ? "inf" : "-inf");
   else if (p->whole_numbers) put(p, "%*.0f", p->width, v);
+  else if (p->exponent) put(p, "%*.*e", p->width, p->digits, v);
   else put(p, "%*.*f", p->width, p->digits, v / p->scale);
 }
 

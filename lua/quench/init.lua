@@ -11,7 +11,6 @@ local modules = {
   fit = "quench.fit",
   help = "quench.help",
   json = "quench.json",
-  linalg = "quench.linalg",
   lab = "quench.lab",
   linalg = "quench.linalg",
   models = "quench.models",

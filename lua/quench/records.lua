@@ -3,6 +3,7 @@
 
 local q = require "quench"
 local help = require "quench.help"
+require "quench.inspect" -- t:stats, t:blocks
 
 local sizes = "Sizes are numbers or one list; then a dtype: f32 (default), f64, i32, bf16."
 

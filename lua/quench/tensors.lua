@@ -125,4 +125,8 @@ function M.custom(definition)
   end
 end
 
+-- Methods written in Lua; their module loads with the first call.
+function c.metatable.stats(t) return require("quench.inspect").stats(t) end
+function c.metatable.blocks(t, o) return require("quench.inspect").blocks(t, o) end
+
 return M
