@@ -12,8 +12,11 @@ M.rtn = require "quench.quant.rtn"
 M.gptq = require("quench.quant.gptq").gptq
 M.hessian = require("quench.quant.inputs").hessian
 add(require "quench.quant.hqq")
+add(require "quench.quant.awq")
+add(require "quench.quant.smoothquant")
 add(require "quench.quant.fake")
 add(require "quench.quant.qat")
+add(require "quench.quant.calibration")
 add(require "quench.quant.model")
 
 return M

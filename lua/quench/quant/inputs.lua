@@ -23,7 +23,7 @@ local function keep_rows(self, x)
   if n == 0 or room <= 0 then return end
   local stride = math.max(1, math.floor(n / room))
   for i = 1, math.min(n, room * stride), stride do
-    self.rows[#self.rows + 1] = x:narrow(1, i, 1):clone()
+    self.rows[#self.rows + 1] = q.keep(x:narrow(1, i, 1):clone())
     self.kept = self.kept + 1
   end
 end
@@ -50,10 +50,18 @@ end
 function Inputs:hessian()
   if not self.sum then options.fail("q.quant.inputs: these statistics hold no Hessian") end
   if not self.matrix then
-    self.matrix = self.sum:clone()
+    self.matrix = q.keep(self.sum:clone()) -- beyond the scope of the first caller; see free
     c.hessian_finish(self.matrix, self.tokens)
   end
   return self.matrix
+end
+
+--- Gives the large matrices back at once.
+function Inputs:free()
+  for _, key in ipairs{"matrix", "sum", "drift_sum"} do
+    if self[key] then self[key]:free() end
+    self[key] = nil
+  end
 end
 
 --- Its diagonal (size).

@@ -1,14 +1,17 @@
 --- methods.lua - the methods that q.quant.quantize knows, by name. A new one is a row here.
 --
 -- {doc =, entries = options.spec entries besides those of the format, needs = what of the inputs, run = function}
--- run(weights, inputs, o) gets the weights (out, in) of all layers that share one input, the statistics of that
--- input (quant/inputs.lua; nil without calibration) and checked options. It gives a list of the values that the
--- quantized weights stand for, and a list of reports.
+-- run(weights, inputs, o, records) gets the weights (out, in) of all layers that share one input, the statistics of that
+-- input (quant/inputs.lua; nil without calibration), checked options and the layers' records. It gives a list of the values
+-- that the quantized weights stand for, and a list of reports. A report's `input` is a function that the layer's input goes
+-- through from then on.
 
 local c = require "quench.c.quant"
 local format = require "quench.quant.format"
 local gptq = require "quench.quant.gptq"
 local hqq = require "quench.quant.hqq"
+local awq = require "quench.quant.awq"
+local smoothquant = require "quench.quant.smoothquant"
 
 local methods = {}
 
@@ -55,6 +58,24 @@ methods.gptaq = {
 methods.hqq = {
   doc = "HQQ: integers with fitted real zero points, without data", entries = hqq.entries, needs = {},
   run = each(function(w, _, o) return hqq.run(w, o) end),
+}
+
+methods.awq = {
+  doc = "AWQ: channel scales and clips by output error", entries = awq.entries, needs = {hessian = true, channels = true},
+  run = function(weights, inputs, o, records)
+    if inputs.tokens == 0 then return methods.rtn.run(weights, inputs, o) end
+    return awq.run(weights, inputs, o, records)
+  end,
+}
+
+methods.smoothquant = {
+  doc = "SmoothQuant: 8-bit weights and inputs, outliers moved into the weights", entries = smoothquant.smooth_entries,
+  needs = {channels = true}, own_formats = true, run = smoothquant.run_smooth,
+}
+
+methods.int8_outlier = {
+  doc = "LLM.int8: 8-bit weights and inputs but for outlier channels", entries = smoothquant.outlier_entries, needs = {},
+  own_formats = true, run = smoothquant.run_outlier,
 }
 
 return methods

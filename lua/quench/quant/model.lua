@@ -6,24 +6,34 @@
 -- blocks, so the model never runs from the start again.
 
 local q = require "quench"
-local nn = require "quench.nn"
 local options = require "quench.options"
 local help = require "quench.help"
 local system = require "quench.c.system"
+local activations = require "quench.quant.activations"
+local c = require "quench.c.quant"
+local calibration = require "quench.quant.calibration"
+local fake = require "quench.quant.fake"
 local format = require "quench.quant.format"
 local inputs_of = require "quench.quant.inputs"
 local methods = require "quench.quant.methods"
+local resume = require "quench.quant.resume"
 
 local M = {}
 
 local own = {
   {"method", "string", default = "gptq", doc = "how weights are quantized"},
   {"calibration", "tensor|list", doc = "token ids (N, T), or a list of such; most methods need some"},
+  {"inputs", "table", doc = "what q.quant.calibrate measured, instead of calibration: nothing is run"},
   {"batch", "integer", default = 8, min = 1, doc = "calibration sequences at a time"},
   {"head", "boolean", default = false, doc = "quantize the output head too"},
   {"true_sequential", "boolean", default = true, doc = "inputs of each stage after the stages before it; false: once a block"},
   {"skip", "list", default = {}, doc = "Lua patterns of names that stay as they are"},
   {"override", "table", default = {}, doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; in no order"},
+  {"activations", "any", doc = "a format for the inputs of each quantized layer when the model runs, one scale a token, e.g. q.quant.int(4)"},
+  {"kv", "any", doc = "a format for keys and values, one scale a token and head"},
+  {"hadamard", "boolean|integer", default = false,
+    doc = "weights and inputs of each layer in a Hadamard basis: the block size, or true for all of it"},
+  {"resume", "string", doc = "a folder that keeps finished layers, so that an interrupted run goes on where it was"},
   {"errors", "boolean", default = true, doc = "measure each layer's output error on the calibration data, if there is any"},
   {"progress", "function", doc = "called as progress(done, total, report) after each layer"},
 }
@@ -39,7 +49,8 @@ local function spec_of(name)
       table.concat(names, ", "))
   end
   if not specs[name] then
-    local entries = format.with_weight_entries(method.entries)
+    local entries = {}
+    for i, e in ipairs(method.own_formats and method.entries or format.with_weight_entries(method.entries)) do entries[i] = e end
     for i, e in ipairs(own) do table.insert(entries, i, e) end
     specs[name] = options.spec("q.quant.quantize", entries)
   end
@@ -87,77 +98,49 @@ local function stages_of(records, given, o, spec)
   return stages
 end
 
+--- The Hadamard block of a record: nil for none.
+function M.block_of(o, record)
+  if o.hadamard == true then return record.weight:size(2) end
+  return o.hadamard or nil
+end
+
 --- Every layer that cannot be quantized, with its reason; raises once with all of them.
 local function check_all(stages, method, o)
   local wrong = {}
   local function complain(r, text) wrong[#wrong + 1] = ("  %s %s: %s"):format(r.name, "(" .. table.concat(r.weight:shape(), ", ")
     .. ")", text) end
   for _, stage in ipairs(stages) do
-    local ok, f = pcall(format.of_options, stage.options)
+    local ok, f = true, nil
+    if not method.own_formats then ok, f = pcall(format.of_options, stage.options) end
     for _, r in ipairs(stage.records) do
       if not ok then complain(r, (tostring(f):gsub("^.-:%d+: ", ""))) end
       if r.weight:ndim() ~= 2 then complain(r, "the weight must have two axes") end
       if not r.weight:all_finite() then complain(r, "the weight holds NaN or infinity") end
-      if r.forward then complain(r, "it already has a forward of its own") end
+      if r.forward then complain(r, "it already has a forward of its own (quantized inputs, or training)") end
+      if o.inputs and not o.inputs.inputs[r.name] then complain(r, "the given inputs do not have it") end
+      local block = M.block_of(o, r)
+      if block and not pcall(c.hadamard, q.zeros(1, r.weight:size(2)), block) then
+        complain(r, ("there is no Hadamard matrix for blocks of %d among %d inputs"):format(block, r.weight:size(2)))
+      end
       local reason = ok and method.check and method.check(r.weight, stage.options)
       if reason then complain(r, reason) end
     end
   end
   if #stages == 0 then options.fail("q.quant.quantize: no layer to quantize") end
   if #wrong > 0 then options.fail("q.quant.quantize: %d layers cannot be quantized:\n%s", #wrong, table.concat(wrong, "\n")) end
-  if not o.calibration and next(method.needs) then options.fail("q.quant.quantize: method '%s' needs calibration = token ids", o.method) end
-end
-
--- ---- calibration ----------------------------------------------------------
-
---- Batches of ids (b, T) from a tensor (N, T) or (T), or a list of such.
-local function batches_of(calibration, size)
-  local list = {}
-  local function add(ids)
-    if ids:ndim() == 1 then ids = ids:view(1, -1) end
-    for i = 1, ids:size(1), size do list[#list + 1] = ids:narrow(1, i, math.min(size, ids:size(1) - i + 1)) end
+  if not o.calibration and not o.inputs and next(method.needs) then
+    options.fail("q.quant.quantize: method '%s' needs calibration = token ids", o.method)
   end
-  if type(calibration) == "table" then
-    for _, ids in ipairs(calibration) do add(ids) end
-  else
-    add(calibration)
-  end
-  if #list == 0 then options.fail("q.quant.quantize: the calibration set is empty") end
-  return list
-end
-
---- The inputs of the stages' records while run() goes: {record -> x}. Leaves run as soon as a later record is called.
-local function capture(run, wanted, order, last)
-  local seen, enough = {}, {}
-  local ok, message = pcall(nn.watching, function(record, x)
-    if (order[record] or 0) > last then error(enough, 0) end
-    if wanted[record] then seen[record] = seen[record] and q.concat({seen[record], x:view(-1, x:size(-1))}, 1) or x:view(-1, x:size(-1)) end
-  end, run)
-  if not ok and message ~= enough then error(message, 0) end
-  return seen
-end
-
--- A stream of activations: one (B, T, D) a batch.
-local function start_stream(model, batches)
-  local h = {}
-  for i, ids in ipairs(batches) do h[i] = model:embed(ids):detach() end
-  return h
-end
-
-local function advance(model, layer, h)
-  for i, x in ipairs(h) do
-    h[i] = q.scope(function() return model:block(layer, x):detach() end)
-    x:free()
+  if o.calibration and o.inputs then options.fail("q.quant.quantize: give calibration or inputs, not both") end
+  if o.inputs and (o.hadamard or method.needs.drift) then
+    options.fail("q.quant.quantize: %s needs calibration = token ids, not inputs", o.hadamard and "hadamard" or "method '" .. o.method .. "'")
   end
 end
+
+-- ---- the work ---------------------------------------------------------------
 
 local Work = {}
 Work.__index = Work
-
---- What runs the given layer on activations x: a block, or the head where layer is nil.
-local function runner(model, layer, x)
-  return layer and function() model:block(layer, x) end or function() model:head(x) end
-end
 
 --- Statistics of the inputs of stages first .. last (of one block), a list beside the stages.
 function Work:measure(first, last)
@@ -170,13 +153,16 @@ function Work:measure(first, last)
     wanted[r] = i
     stats[i] = inputs_of.new(r.weight:size(2), r.weight:dtype(), self.needs)
   end
-  for b in ipairs(self.h) do
+  local layer = self.stages[first].layer
+  for b, x in ipairs(self.h) do
     q.scope(function()
-      local layer = self.stages[first].layer
-      local seen = capture(runner(self.model, layer, self.h[b]), wanted, order, last)
-      local full = self.full and capture(runner(self.original, layer, self.full[b]), self.twins(wanted), self.twins(order), last)
+      local seen = calibration.capture(self.model, layer, x, wanted, order, last)
+      local full = self.full and calibration.capture(self.original, layer, self.full[b], self.twins(wanted), self.twins(order), last)
       for record, i in pairs(wanted) do
-        if seen[record] then stats[i]:add(seen[record], full and full[self.original_of[record]]) end
+        if seen[record] then
+          local block, theirs = M.block_of(self.o, record), full and full[self.original_of[record]]
+          stats[i]:add(block and c.hadamard(seen[record], block) or seen[record], block and theirs and c.hadamard(theirs, block) or theirs)
+        end
       end
     end)
     system.check_interrupt()
@@ -208,31 +194,61 @@ local function describe(record, before, after, inputs, report)
   return report
 end
 
+--- Values and reports of one stage, in the basis that was asked for.
+function Work:values(stage, inputs)
+  local weights = {}
+  for i, r in ipairs(stage.records) do
+    local block = M.block_of(self.o, r)
+    weights[i] = block and c.hadamard(r.weight:detach(), block) or r.weight:detach()
+  end
+  local values, reports = self.method.run(weights, inputs, stage.options, stage.records)
+  for i, r in ipairs(stage.records) do
+    describe(r, weights[i], values[i], inputs, reports[i])
+    local block = M.block_of(self.o, r)
+    if block then values[i] = c.hadamard(values[i], block, true) end
+  end
+  return values, reports
+end
+
 function Work:quantize(stage, inputs)
   local start = system.clock()
-  local weights = {}
-  for i, r in ipairs(stage.records) do weights[i] = r.weight:detach() end
-  local values, reports = self.method.run(weights, inputs, stage.options)
-  local seconds = (system.clock() - start) / #weights
+  local values, reports = resume.load(self.o.resume, stage, self.signature)
+  if not values then
+    values, reports = self:values(stage, inputs or self.o.inputs and self.o.inputs.inputs[stage.records[1].name])
+    for _, report in ipairs(reports) do report.seconds = (system.clock() - start) / #reports end
+    resume.save(self.o.resume, stage, self.signature, values, reports)
+  end
   for i, r in ipairs(stage.records) do
-    local report = describe(r, weights[i], values[i], inputs, reports[i])
-    report.seconds = seconds
     r.weight:copy_(values[i])
-    self.report[#self.report + 1] = report
-    if self.o.progress then self.o.progress(#self.report, self.total, report) end
+    for _, field in pairs(reports[i]) do
+      if type(field) == "userdata" then q.keep(field) end
+    end
+    self.report[#self.report + 1] = reports[i]
+    self.input[r] = reports[i].input
+    reports[i].input = nil
+    if self.o.progress then self.o.progress(#self.report, self.total, reports[i]) end
   end
 end
 
 --- Stages first .. last are those of one block.
 function Work:block(first, last)
-  if not self.h then
+  if not self.h or resume.has(self.o.resume, self.stages, first, last, self.signature) then
     for i = first, last do q.scope(self.quantize, self, self.stages[i]) end
   elseif self.o.true_sequential then
-    for i = first, last do q.scope(function() self:quantize(self.stages[i], self:measure(i, i)[i]) end) end
+    for i = first, last do
+      q.scope(function()
+        local stats = self:measure(i, i)[i]
+        self:quantize(self.stages[i], stats)
+        stats:free()
+      end)
+    end
   else
     q.scope(function()
       local stats = self:measure(first, last)
-      for i = first, last do self:quantize(self.stages[i], stats[i]) end
+      for i = first, last do
+        self:quantize(self.stages[i], stats[i])
+        stats[i]:free()
+      end
     end)
   end
 end
@@ -243,8 +259,8 @@ function Work:run()
     local layer, last = self.stages[at].layer, at
     while self.stages[last + 1] and self.stages[last + 1].layer == layer do last = last + 1 end
     for i = done + 1, self.h and (layer or self.model:layers() + 1) - 1 or 0 do
-      advance(self.model, i, self.h)
-      if self.full then advance(self.original, i, self.full) end
+      calibration.advance(self.model, i, self.h)
+      if self.full then calibration.advance(self.original, i, self.full) end
       done = i
     end
     self:block(at, last)
@@ -271,25 +287,39 @@ function M.quantize(model, given)
   check_all(stages_of(model:linears(o.head), given, o, spec), method, o)
   return q.no_grad(function()
     local twin = model:clone()
-    local work = setmetatable({model = twin, original = model, o = o, method = method, report = {}, total = 0}, Work)
+    local work = setmetatable({model = twin, original = model, o = o, method = method, report = {}, total = 0, input = {}}, Work)
+    work.signature = resume.signature(o.resume, model, given)
     work.stages = stages_of(twin:linears(o.head), given, o, spec)
     for _, stage in ipairs(work.stages) do work.total = work.total + #stage.records end
     work.needs = {}
     for key, value in pairs(method.needs) do work.needs[key] = value end
     if o.errors then work.needs.hessian = true end
     if o.calibration then
-      local batches = batches_of(o.calibration, o.batch)
-      work.h = start_stream(twin, batches)
+      local batches = calibration.batches(o.calibration, o.batch)
+      work.h = calibration.start(twin, batches)
       if method.needs.drift then work:follow_original(batches) end
     end
     work:run()
+    work:quantize_inputs()
     return twin, summary(work.report)
   end)
 end
 
+--- Once all weights are done: what the layers' inputs, keys and values go through when the model runs.
+function Work:quantize_inputs()
+  local f = self.o.activations and format.format(self.o.activations)
+  for _, stage in ipairs(self.stages) do
+    for _, r in ipairs(stage.records) do
+      local input = self.input[r] or f and function(x) return fake.ste(x, f) end
+      if input then activations.install(r, activations.rotated(input, M.block_of(self.o, r))) end
+    end
+  end
+  if self.o.kv then activations.quantize_cache(self.model, format.format(self.o.kv)) end
+end
+
 --- Keeps a second stream through the unquantized model, for methods that look at the drift.
 function Work:follow_original(batches)
-  self.full = start_stream(self.original, batches)
+  self.full = calibration.start(self.original, batches)
   self.original_of = {}
   local theirs = self.original:linears(true)
   for i, r in ipairs(self.model:linears(true)) do self.original_of[r] = theirs[i] end
