@@ -319,9 +319,11 @@ Status optim_swap(Optimizer *o, bool evaluate) {
   if (o->evaluating == evaluate) return OK;
   for (int i = 0; i < o->parameters; i++) {
     Parameter *p = &o->parameter[i];
-    if (p->rule->swap) TRY(p->rule->swap(p, evaluate));
+    if (!p->rule->swap) continue;
+    TRY(p->rule->swap(p, evaluate));
+    tensor_touch(p->tensor);
+    o->evaluating = evaluate;
   }
-  o->evaluating = evaluate;
   return OK;
 }
 

@@ -24,6 +24,7 @@ int optim_entries(const Optimizer *o) {
 
 /* Entry 0 is the count of steps; then come, for each parameter, its step, numbers and slots. */
 Status optim_entry(const Optimizer *o, int index, char *name, size_t room, Tensor **value) {
+  if (o->evaluating) return fail(ERR_ARGUMENT, "%s: the parameters hold the point for evaluation; call opt:train() before saving", o->name);
   snprintf(name, room, "steps");
   if (index-- == 0) return tensor_scalar(F64, o->steps, value);
   const Parameter *p = o->parameter;

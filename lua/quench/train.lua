@@ -75,18 +75,34 @@ local function gradients(self)
   return total
 end
 
+--- A function that puts the data and dropout streams back to where they are now, so that the same batch comes again.
+local function replay(self)
+  local data, dropout = self.stream:counter(), self.dropout:counter()
+  return function()
+    self.stream:counter(data)
+    self.dropout:counter(dropout)
+  end
+end
+
 --- Advances by one step; returns its log record.
 local function step(self)
   local o = self.options
   local number = self.step + 1
   local factor = o.schedule and o.schedule(number) or 1
-  self.optim:zero_grad()
-  local loss = gradients(self)
-  if loss ~= loss or math.abs(loss) == math.huge then
-    options.fail("q.train: the loss became %s at step %d (learning rate factor %g); the parameters of step %d are unchanged", tostring(loss),
-      number, factor, self.step)
+  local loss
+  local again = replay(self)
+  local function closure() -- the gradients of this step's batch at the parameters as they are
+    again()
+    self.optim:zero_grad()
+    local value = gradients(self)
+    if value ~= value or math.abs(value) == math.huge then
+      options.fail("q.train: the loss became %s at step %d (learning rate factor %g); the parameters of step %d are unchanged",
+        tostring(value), number, factor, self.step)
+    end
+    loss = loss or value
   end
-  local norm = self.optim:step(factor)
+  if not (self.optim.gradients_moved and self.optim:active()) then closure() end -- weight noise asks for moved ones only
+  local norm = self.optim:step(factor, closure)
   self.step = number
   local record = {step = number, loss = loss, scale = factor, grad_norm = type(norm) == "number" and norm or nil}
   local score = watch(self, loss)
@@ -101,7 +117,17 @@ end
 
 local function due(every, number, last) return every and every > 0 and number % every == 0 or number == last end
 
-local function measure(self, record)
+--- Calls fn with the parameters that are to be judged: schedule_free trains at others.
+local function at_evaluation_point(self, fn, ...)
+  if not self.optim.eval then return fn(...) end
+  self.optim:eval()
+  local results = {pcall(fn, ...)}
+  self.optim:train()
+  if not results[1] then error(results[2], 0) end
+  return unpack(results, 2)
+end
+
+local function measure_here(self, record)
   local o = self.options
   if due(o.eval_every, self.step, o.steps) then
     local e = evaluate.evaluate(self.model, o.data, {tokens = o.eval_tokens, batch = o.batch, context = o.context})
@@ -117,6 +143,12 @@ local function measure(self, record)
       end
     end
   end
+end
+
+local function measure(self, record)
+  local o, wanted = self.options, due(self.options.eval_every, self.step, self.options.steps)
+  for _, probe in ipairs(o.probes) do wanted = wanted or due(probe.every, self.step, o.steps) end
+  if wanted then at_evaluation_point(self, measure_here, self, record) end
 end
 
 -- ---- the run --------------------------------------------------------------
@@ -151,6 +183,7 @@ end
 function Run:resume()
   local o, system = self.options, q.system
   if self.step >= o.steps then return self end
+  if self.optim.train then self.optim:train() end
   self.bar = o.progress and o.progress{total = o.steps, label = o.label, start = self.step}
   local saved, started = system.clock(), self.step
   local tokens = o.batch * o.context * o.accumulate
@@ -173,6 +206,7 @@ function Run:resume()
   if self.bar then self.bar:finish() end
   if ok then
     self:save(false)
+    if self.optim.eval then self.optim:eval() end -- the model is left as it is to be judged
     return self
   end
   local text = tostring(message)

@@ -1,12 +1,10 @@
-/* gram.c - the product of a matrix with its own transpose, at half the work of a
- * general product: BLAS fills the lower triangle, which is then copied across in
- * tiles that fit the first cache. */
-#include <cblas.h>
-
+/* gram.c - the product of a matrix with its own transpose, at little more than half the
+ * work of a general product: bands of rows up to their diagonal, then the lower triangle
+ * copied across in tiles that fit the first cache. The bits do not depend on the number of threads. */
 #include "kernel/cpu/cpu.h"
-#include "kernel/cpu/real.h"
+#include "kernel/cpu/gemm.h"
 
-enum { TILE = 32 };
+enum { BAND = 128, TILE = 32 };
 
 /* Copies tile (i0, j0) of the lower triangle to its mirror place. */
 static void mirror_tile(real *c, int64_t n, int64_t i0, int64_t j0) {
@@ -18,8 +16,13 @@ static void mirror_tile(real *c, int64_t n, int64_t i0, int64_t j0) {
 }
 
 void K(gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c) {
-  BLAS(syrk)(CblasRowMajor, CblasLower, transpose ? CblasTrans : CblasNoTrans, (int)n, (int)k, (real)alpha, a, (int)(transpose ? n : k),
-             (real)beta, c, (int)n);
+  int64_t ld = transpose ? n : k;
+  for (int64_t i = 0; i < n; i += BAND) {
+    int64_t rows = i + BAND < n ? BAND : n - i;
+    const Product p = {.transpose_a = transpose, .transpose_b = !transpose, .m = rows, .n = i + rows, .k = k, .lda = ld, .ldb = ld, .ldc = n,
+                       .alpha = alpha, .beta = beta, .a = (const real *)a + (transpose ? i : i * ld), .b = a, .c = (real *)c + i * n};
+    K(product)(&p);
+  }
 #pragma omp parallel for schedule(dynamic) if (n * n > PARALLEL_GRAIN)
   for (int64_t i = 0; i < n; i += TILE)
     for (int64_t j = 0; j <= i; j += TILE) mirror_tile(c, n, i, j);

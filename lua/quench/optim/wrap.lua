@@ -154,6 +154,7 @@ function M.weight_noise(inner, given)
   local o = M.noise_options(given)
   local self = wrap("q.optim.weight_noise", inner, o, shake)
   self.stream = c.stream(o.seed, "noise")
+  self.gradients_moved = true -- step needs no gradients at the unmoved point: a trainer may save that work
   return self
 end
 

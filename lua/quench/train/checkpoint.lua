@@ -143,7 +143,7 @@ function checkpoint.model(path)
   local values = {}
   for name, t in pairs(tensors) do
     local key = name:match("^model%.(.+)")
-    if key then values[key] = t end
+    if key then values[key] = tensors["optim." .. key .. ".x"] or t end -- schedule_free is judged at its average x
   end
   return require("quench.models").new(about.family, about.config):assign(values), tonumber(metadata.step)
 end
