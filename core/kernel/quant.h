@@ -16,7 +16,7 @@
 #include "base/random.h"
 #include "tensor/tensor.h"
 
-enum { MAX_LEVELS = 256, GPTQ_BLOCK = 256 };
+enum { MAX_LEVELS = 256, GPTQ_BLOCK = 256, SCALE_BLOCK = 256 };
 
 typedef enum GridKind {
   GRID_INTEGER, /* codes low..high; the level is code - zero */
@@ -106,12 +106,22 @@ typedef struct GptqBlock {
 typedef struct QuantKernels {
   /* Scale and zero of every group; unit is that of STORE_E4M3_TENSOR, 1 otherwise. STORE_DYNAMIC8 is left to store_scales. */
   void (*params)(const Format *f, double unit, const Groups *g, const void *w, void *scale, void *zero);
-  /* Second step of STORE_DYNAMIC8, for all n scales of a tensor. */
-  void (*store_scales)(int64_t n, void *scale);
+  /* Second step of STORE_DYNAMIC8, for all n scales of a tensor. extra (one a SCALE_BLOCK, and one): gets the blocks' largest
+   * magnitudes and, last, the mean. */
+  void (*store_scales)(int64_t n, void *scale, float *extra);
+  /* The stored numbers of scales (F16, BF16, E8M0, E4M3, DYNAMIC8), and back. extra: of store_scales; the unit of
+   * STORE_E4M3_TENSOR; NULL for the others. */
+  void (*encode_scales)(const Format *f, const float *extra, int64_t n, const void *scale, int32_t *codes);
+  void (*decode_scales)(const Format *f, const float *extra, int64_t n, const int32_t *codes, void *scale);
+  /* codes <- zero - base, and back: whole zero points. */
+  void (*encode_zeros)(int64_t n, const void *zero, int base, int32_t *codes);
+  void (*decode_zeros)(int64_t n, const int32_t *codes, int base, void *zero);
   /* y <- dequantised w (may be the same memory; stride g->ld both). codes (rows, cols) dense, or NULL. random: NULL rounds to nearest. */
   void (*round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y, int32_t *codes);
-  /* y <- values of codes. */
-  void (*decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
+  /* The codes of quantized values y less base, and back. slot: the group of each column, NULL where groups are runs of columns. */
+  void (*encode)(const Format *f, const Groups *g, const int32_t *slot, const void *y, const void *scale, const void *zero, int base,
+                 int32_t *codes);
+  void (*decode)(const Format *f, const Groups *g, const int32_t *slot, const int32_t *codes, int base, const void *scale, const void *zero, void *y);
 
   /* mask <- 1 where w is between the lowest and the highest level of its group, else 0. */
   void (*inside)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, void *mask);
@@ -145,6 +155,15 @@ typedef struct QuantKernels {
 
   void (*gptq_block)(const Format *f, const GptqBlock *b);
 } QuantKernels;
+
+/* Codes 0 .. 2^bits - 1 to a stream of 32-bit words, lowest bits first, and back. */
+int64_t packed_words(int64_t n, int bits);
+void pack_bits(int64_t n, int bits, const int32_t *codes, int32_t *words);
+void unpack_bits(int64_t n, int bits, const int32_t *words, int32_t *codes);
+/* Codes 0 .. 2, twenty to a word. */
+int64_t packed_words_ternary(int64_t n);
+void pack_ternary(int64_t n, const int32_t *codes, int32_t *words);
+void unpack_ternary(int64_t n, const int32_t *words, int32_t *codes);
 
 /* The table for a device and a real element type; NULL if there is none. */
 const QuantKernels *quant_kernels_of(int device, DType d);

@@ -151,7 +151,7 @@ static Status take_large(Solve *s) {
 
 static void solve_release(Solve *s) {
   void *blocks[] = {s->order, s->slot, s->dead, s->run, s->diagonal, s->factor, s->panel, s->inverse, s->drift, s->loss};
-  Tensor *tensors[] = {s->work, s->done, s->current, s->coefficient, s->corner, s->shift, s->drift_panel, s->drift_corner, s->scale, s->zero};
+  Tensor *tensors[] = {s->work, s->done, s->current, s->coefficient, s->corner, s->shift, s->drift_panel, s->drift_corner, s->scale, s->zero, s->extra};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) mem_free(blocks[i]);
   for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) tensor_release(tensors[i]);
 }
@@ -207,11 +207,10 @@ static void gather(const Solve *s, const void *x, int64_t ld, const int32_t *ord
 }
 
 /* Scales that depend on the weights as they were. w (rows, n) dense. */
-static void first_scales(Solve *s, const void *w) {
+static Status first_scales(Solve *s, const void *w) {
   const Format *f = &s->o->format;
   Groups g = format_groups(f, s->rows, s->n);
-  s->q->params(f, s->unit, &g, w, tensor_data(s->scale), tensor_data(s->zero));
-  if (f->store == STORE_DYNAMIC8) s->q->store_scales(g.rows * g.slots, tensor_data(s->scale));
+  return tensor_scales(f, s->q, s->unit, &g, w, s->scale, s->zero, &s->extra);
 }
 
 /* One scale for the tensor: every row gets it. */
@@ -228,15 +227,15 @@ static Status spread_tensor_scale(Solve *s) {
 
 /* Fills work with the permuted weights. Scales of whole rows see dead columns, as in the reference; those of groups do not. */
 static Status place_weights(Solve *s, const Tensor *w) {
+  TRY(scale_unit(&s->o->format, s->q, tensor_numel(w), tensor_data(w), &s->unit, &s->extra));
+  if (s->slots < 2) TRY(first_scales(s, tensor_data(w)));
   int32_t *source = mem_alloc((size_t)s->n * sizeof *source);
   if (!source) return error_code();
-  s->unit = scale_unit(&s->o->format, s->q, tensor_numel(w), tensor_data(w));
-  if (s->slots < 2) {
-    first_scales(s, tensor_data(w));
-  } else if (s->o->static_groups) {
+  if (s->slots > 1 && s->o->static_groups) {
     for (int64_t j = 0; j < s->n; j++) source[j] = s->dead[j] ? -1 : (int32_t)j;
     gather(s, tensor_data(w), s->n, source, s->work);
-    first_scales(s, tensor_data(s->work));
+    Status status = first_scales(s, tensor_data(s->work));
+    if (status) return mem_free(source), status;
   }
   for (int64_t j = 0; j < s->n; j++) source[j] = s->dead[s->order[j]] ? -1 : s->order[j];
   gather(s, tensor_data(w), s->n, source, s->work);
@@ -334,8 +333,8 @@ static Status hand_over(Solve *s, const Tensor *w, Quantized *out, GptqReport *r
   for (int64_t j = 0; j < s->n; j++) back[s->order[j]] = (int32_t)j;
   gather(s, tensor_data(s->done), s->n, back, s->work);
   mem_free(back);
-  out->value = s->work, out->scale = s->scale, out->zero = s->zero;
-  s->work = s->scale = s->zero = NULL;
+  out->value = s->work, out->scale = s->scale, out->zero = s->zero, out->extra = s->extra;
+  s->work = s->scale = s->zero = s->extra = NULL;
   for (int64_t r = 0; r < s->rows; r++) report->loss += s->loss[r];
   int64_t n = tensor_numel(w);
   out->mse = s->q->squared_error(n, tensor_data(w), tensor_data(out->value)) / (double)n;

@@ -37,6 +37,7 @@ typedef struct Solve {
   Tensor *drift_panel;  /* (n, widest): P[:b, b:b+m] */
   Tensor *drift_corner; /* (block, block): P[b:, b:] of the block */
   Tensor *scale, *zero; /* (rows, slots) */
+  Tensor *extra;        /* as in Quantized */
   double *loss;         /* (rows) */
 } Solve;
 

@@ -18,6 +18,7 @@ typedef struct Quantized {
   Tensor *value;       /* the dequantised weight, contiguous, shape of the weight */
   Tensor *scale, *zero;/* (rows, groups); one by one for a format with one scale for the tensor */
   Tensor *codes;       /* i32, shape of the weight; NULL unless asked for */
+  Tensor *extra;       /* f32: what scales stored in a second level need: the unit, or block maxima and mean; else NULL */
   Tensor *group_index; /* i32 (in): the group of each column, where groups are not runs of columns; else NULL */
   double mse;          /* mean squared error of the weights */
   double bits;         /* stored bits a weight, scales included */
@@ -63,6 +64,19 @@ typedef struct GptqReport {
 
 /* h (in, in): (2 / tokens) x^T x. drift: NULL, or (2 / tokens) sum (x_full - x) x^T. */
 Status gptq(const Tensor *w, const Tensor *h, const Tensor *drift, const GptqOptions *o, Quantized *out, GptqReport *report);
+
+/* --- pack.c: the bits that are stored --- */
+typedef struct Packed {
+  Tensor *codes;       /* i32 words, codes one after the other, row by row */
+  Tensor *scale;       /* f32, or i32 words */
+  Tensor *zero;        /* i32 words; f32 for real zero points; NULL for formats without */
+  Tensor *extra, *group_index; /* as in Quantized */
+} Packed;
+
+void packed_release(Packed *p);
+/* q: value, scale, zero, extra, group_index of any method (f32). */
+Status pack(const Format *f, const Quantized *q, Packed *out);
+Status unpack(const Format *f, int ndim, const int64_t *shape, const Packed *p, Tensor **out);
 
 /* --- fake.c: for quantization-aware training --- */
 /* Round to nearest, and mask (shape of x): 1 where the gradient goes through. trust = 0: between the lowest and the highest level

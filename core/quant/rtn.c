@@ -4,7 +4,7 @@
 #include "quant/parts.h"
 
 void quantized_release(Quantized *q) {
-  Tensor *all[] = {q->value, q->scale, q->zero, q->codes, q->group_index};
+  Tensor *all[] = {q->value, q->scale, q->zero, q->codes, q->extra, q->group_index};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) tensor_release(all[i]);
   *q = (Quantized){0};
 }
@@ -22,19 +22,32 @@ Status weight_check(const char *op, const Tensor *w) {
   return finite_check(op, "weight", w);
 }
 
-double scale_unit(const Format *f, const QuantKernels *k, int64_t n, const void *w) {
-  if (f->store != STORE_E4M3_TENSOR) return 1;
-  double unit = k->absmax(n, w) / (448 * f->grid.reach);
-  return unit > 0 ? unit : 1;
+Status scale_unit(const Format *f, const QuantKernels *k, int64_t n, const void *w, double *unit, Tensor **extra) {
+  *unit = 1;
+  if (f->store != STORE_E4M3_TENSOR) return OK;
+  float value = (float)(k->absmax(n, w) / (448 * f->grid.reach)); /* stored as a float */
+  if (value > 0) *unit = value;
+  TRY(tensor_new(F32, 0, NULL, extra));
+  return tensor_fill(*extra, *unit);
+}
+
+Status tensor_scales(const Format *f, const QuantKernels *k, double unit, const Groups *g, const void *w, Tensor *scale, Tensor *zero, Tensor **extra) {
+  int64_t n = g->rows * g->slots;
+  k->params(f, unit, g, w, tensor_data(scale), tensor_data(zero));
+  if (f->store != STORE_DYNAMIC8) return OK;
+  TRY(tensor_new(F32, 1, (int64_t[]){(n + SCALE_BLOCK - 1) / SCALE_BLOCK + 1}, extra));
+  k->store_scales(n, tensor_data(scale), tensor_data(*extra));
+  return OK;
 }
 
 static Status round_all(const Format *f, const Tensor *w, const Groups *g, Random *random, Quantized *out) {
   const QuantKernels *k = quant_kernels_for(w);
   int64_t n = tensor_numel(w);
-  void *scale = tensor_data(out->scale), *zero = tensor_data(out->zero), *data = tensor_data(w);
-  k->params(f, scale_unit(f, k, n, data), g, data, scale, zero);
-  if (f->store == STORE_DYNAMIC8) k->store_scales(g->rows * g->slots, scale);
-  k->round(f, g, data, scale, zero, random, tensor_data(out->value), out->codes ? tensor_data(out->codes) : NULL);
+  void *data = tensor_data(w);
+  double unit;
+  TRY(scale_unit(f, k, n, data, &unit, &out->extra));
+  TRY(tensor_scales(f, k, unit, g, data, out->scale, out->zero, &out->extra));
+  k->round(f, g, data, tensor_data(out->scale), tensor_data(out->zero), random, tensor_data(out->value), out->codes ? tensor_data(out->codes) : NULL);
   if (random) random->counter += (uint64_t)(n + 3) / 4;
   out->mse = n ? k->squared_error(n, data, tensor_data(out->value)) / (double)n : 0;
   return OK;

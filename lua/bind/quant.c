@@ -143,6 +143,7 @@ static int push_quantized(lua_State *L, Quantized *q) {
   hand_tensor(L, "scale", q->scale);
   hand_tensor(L, "zero", q->zero);
   hand_tensor(L, "codes", q->codes);
+  hand_tensor(L, "extra", q->extra);
   hand_tensor(L, "group_index", q->group_index);
   lua_pushnumber(L, q->mse), lua_setfield(L, -2, "mse");
   lua_pushnumber(L, q->bits), lua_setfield(L, -2, "bits");
@@ -220,7 +221,7 @@ static int quant_fake(lua_State *L) { /* x, format, trust or nil -> value, mask,
   Quantized q;
   Tensor *mask;
   bind_check(L, fake_quant(format_arg(L, 2), bind_tensor(L, 1), luaL_optnumber(L, 3, 0), &q, &mask));
-  tensor_release(q.zero);
+  tensor_release(q.zero), tensor_release(q.extra);
   bind_push_tensor(L, q.value), tensor_release(q.value);
   bind_push_tensor(L, mask), tensor_release(mask);
   bind_push_tensor(L, q.scale), tensor_release(q.scale);
@@ -233,6 +234,43 @@ static int quant_fake_with(lua_State *L) { /* x, format, scale -> value, mask */
   bind_push_tensor(L, value), tensor_release(value);
   bind_push_tensor(L, mask), tensor_release(mask);
   return 2;
+}
+
+static Tensor *field_tensor(lua_State *L, int arg, const char *key) { /* stays alive in the table */
+  lua_getfield(L, arg, key);
+  Tensor *t = bind_opt_tensor(L, lua_gettop(L));
+  lua_pop(L, 1);
+  return t;
+}
+
+static int quant_pack(lua_State *L) { /* value, format, report {scale=, zero=, extra=, group_index=} -> {codes=, scale=, ...} */
+  luaL_checktype(L, 3, LUA_TTABLE);
+  Quantized q = {.value = bind_tensor(L, 1), .scale = field_tensor(L, 3, "scale"), .zero = field_tensor(L, 3, "zero"),
+                 .extra = field_tensor(L, 3, "extra"), .group_index = field_tensor(L, 3, "group_index")};
+  if (!q.scale || !q.zero) return luaL_argerror(L, 3, "a report with scale and zero");
+  Packed p;
+  bind_check(L, pack(format_arg(L, 2), &q, &p));
+  lua_createtable(L, 0, 6);
+  hand_tensor(L, "codes", p.codes);
+  hand_tensor(L, "scale", p.scale);
+  hand_tensor(L, "zero", p.zero);
+  hand_tensor(L, "extra", p.extra);
+  hand_tensor(L, "group_index", p.group_index);
+  return 1;
+}
+
+static int quant_unpack(lua_State *L) { /* parts, format, shape -> value */
+  luaL_checktype(L, 1, LUA_TTABLE);
+  Packed p = {.codes = field_tensor(L, 1, "codes"), .scale = field_tensor(L, 1, "scale"), .zero = field_tensor(L, 1, "zero"),
+              .extra = field_tensor(L, 1, "extra"), .group_index = field_tensor(L, 1, "group_index")};
+  double sizes[MAX_LEVELS];
+  int64_t shape[MAX_DIMS];
+  int ndim = number_list(L, 3, sizes);
+  if (ndim > MAX_DIMS) return luaL_argerror(L, 3, "too many axes");
+  for (int i = 0; i < ndim; i++) shape[i] = (int64_t)sizes[i];
+  Tensor *value;
+  bind_check(L, unpack(format_arg(L, 2), ndim, shape, &p, &value));
+  return bind_push_tensor(L, pool_keep(value));
 }
 
 static int quant_hadamard(lua_State *L) { /* x, block or nil, transpose */
@@ -256,7 +294,7 @@ static const luaL_Reg functions[] = {
   {"named", named}, {"integer", integer}, {"gaussian", gaussian}, {"levels", levels}, {"format_list", format_list},
   {"rtn", quant_rtn}, {"hessian_add", quant_hessian_add}, {"hessian_finish", quant_hessian_finish}, {"diagonal", quant_diagonal}, {"drift_add", quant_drift_add},
   {"gptq", quant_gptq}, {"hqq", quant_hqq},
-  {"fake", quant_fake}, {"fake_with", quant_fake_with}, {"hadamard", quant_hadamard}, {"surrogate", quant_surrogate}, {NULL, NULL},
+  {"fake", quant_fake}, {"fake_with", quant_fake_with}, {"hadamard", quant_hadamard}, {"pack", quant_pack}, {"unpack", quant_unpack}, {"surrogate", quant_surrogate}, {NULL, NULL},
 };
 
 int bind_open_quant(lua_State *L) {

@@ -16,6 +16,7 @@ add(require "quench.quant.awq")
 add(require "quench.quant.smoothquant")
 add(require "quench.quant.fake")
 add(require "quench.quant.qat")
+add(require "quench.quant.pack")
 add(require "quench.quant.calibration")
 add(require "quench.quant.model")
 

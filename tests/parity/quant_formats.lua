@@ -274,6 +274,37 @@ tap.test("a rule of the user's own", function(t)
   t.equal(y:shape()[2], 60, "a list of levels")
 end)
 
+tap.test("packed: the same values, and as many bytes as said", function(t)
+  local w = q.randn(24, 100, q.stream(11, "w"))
+  for _, f in ipairs(every) do
+    local y, r = quant.rtn(w, f)
+    local parts = quant.pack(y, f, r)
+    t.equal((quant.unpack(parts) - y):abs():max():item(), 0, tostring(f))
+    local words = 4 * 5 * 8 -- each part ends in a word of its own, and a list of block maxima has one a block
+    t.ok(math.abs(parts.bytes * 8 - r.bits * w:numel()) <= words, ("%g bits a weight, %g said"):format(parts.bytes * 8 / w:numel(), r.bits))
+  end
+  for _, scale in ipairs{"f16", "bf16"} do
+    local f = quant.int(3, {group = 32, scale = scale})
+    local y, r = quant.rtn(w, f)
+    t.equal((quant.unpack(quant.pack(y, f, r)) - y):abs():max():item(), 0, scale .. " scales")
+  end
+  local x = q.randn(300, 100, q.stream(12, "x"))
+  for _, o in ipairs{{act_order = true}, {act_group_aware = true}, {static_groups = true, act_order = true}, {}} do
+    o.bits, o.group = 3, 32
+    local y, r = quant.gptq(w, x, o)
+    t.equal((quant.unpack(quant.pack(y, quant.int(3, {group = 32}), r)) - y):abs():max():item(), 0, "GPTQ's values too")
+  end
+  local y, r = quant.hqq(w, {bits = 3})
+  t.equal((quant.unpack(quant.pack(y, quant.int(3, {convention = "real", group = 64}), r)) - y):abs():max():item(), 0, "and HQQ's")
+  y, r = quant.rtn(w, "nf4")
+  t.fails(function() quant.pack(y, "mxfp4", r) end, "scales and zero points", "another format")
+  t.fails(function() quant.pack(y, "nf4") end, "report", "no report")
+  t.fails(function() quant.pack(y:to("f64"), "nf4", r) end, "f32", "f64 values")
+  local parts = quant.pack(y, "nf4", r)
+  parts.codes = parts.codes:narrow(1, 1, 5)
+  t.fails(function() quant.unpack(parts) end, "do not hold", "parts that were cut")
+end)
+
 tap.test("stochastic rounding", function(t)
   local w = q.full(0.3, 1, 20000, "f64")
   w[1][1], w[1][2] = 1, -1

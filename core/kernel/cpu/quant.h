@@ -10,12 +10,20 @@ extern const QuantKernels K(quant_kernels);
 
 /* quant_params.c */
 void K(quant_params)(const Format *f, double unit, const Groups *g, const void *w, void *scale, void *zero);
-void K(quant_store_scales)(int64_t n, void *scale);
+
+/* quant_scales.c */
+void K(quant_store_scales)(int64_t n, void *scale, float *extra);
+void K(quant_encode_scales)(const Format *f, const float *extra, int64_t n, const void *scale, int32_t *codes);
+void K(quant_decode_scales)(const Format *f, const float *extra, int64_t n, const int32_t *codes, void *scale);
+void K(quant_encode_zeros)(int64_t n, const void *zero, int base, int32_t *codes);
+void K(quant_decode_zeros)(int64_t n, const int32_t *codes, int base, void *zero);
 
 /* quant_apply.c */
 void K(quant_round)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, const Random *random, void *y,
                     int32_t *codes);
-void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y);
+void K(quant_encode)(const Format *f, const Groups *g, const int32_t *slot, const void *y, const void *scale, const void *zero, int base,
+                     int32_t *codes);
+void K(quant_decode)(const Format *f, const Groups *g, const int32_t *slot, const int32_t *codes, int base, const void *scale, const void *zero, void *y);
 void K(quant_inside)(const Format *f, const Groups *g, const void *w, const void *scale, const void *zero, void *mask);
 void K(quant_trust)(const Format *f, const Groups *g, double trust, const void *w, const void *q, const void *scale, void *mask);
 void K(quant_hadamard)(int64_t rows, int64_t cols, int64_t block, int64_t odd, const int8_t *base, bool transpose, const void *x, void *y);

@@ -58,18 +58,35 @@ void K(quant_round)(const Format *f, const Groups *g, const void *w, const void 
   }
 }
 
-void K(quant_decode)(const Format *f, const Groups *g, const int32_t *codes, const void *scale, const void *zero, void *y) {
+/* Index of the scale of column j of a row. */
+static int64_t place(const Groups *g, const int32_t *slot, int64_t row, int64_t j) {
+  return row * g->slots + (slot ? slot[j] : j / g->size);
+}
+
+void K(quant_encode)(const Format *f, const Groups *g, const int32_t *slot, const void *y, const void *scale, const void *zero, int base,
+                     int32_t *codes) {
   Rounder r;
   rounder_make(&r, &f->grid);
-  Units units = units_of(g);
 #pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
-  for (int64_t k = 0; k < units.count; k++) {
-    Unit u = unit_at(g, &units, k);
-    real s = ((const real *)scale)[u.at], z = ((const real *)zero)[u.at];
-    const int32_t *code = codes + u.row * g->cols + u.from;
-    real *to = (real *)y + u.row * g->ld + u.from;
-    for (int64_t i = 0; i < u.n; i++) to[i] = s * code_level(&r, &f->grid, code[i], z);
-  }
+  for (int64_t row = 0; row < g->rows; row++)
+    for (int64_t j = 0; j < g->cols; j++) {
+      int64_t at = place(g, slot, row, j);
+      real s = ((const real *)scale)[at], z = ((const real *)zero)[at];
+      real level = round_value(&r, r.kind, ((const real *)y)[row * g->ld + j] / s, z);
+      codes[row * g->cols + j] = level_code(&r, &f->grid, level, z) - base;
+    }
+}
+
+void K(quant_decode)(const Format *f, const Groups *g, const int32_t *slot, const int32_t *codes, int base, const void *scale, const void *zero, void *y) {
+  Rounder r;
+  rounder_make(&r, &f->grid);
+#pragma omp parallel for schedule(static) if (g->rows * g->cols > PARALLEL_GRAIN)
+  for (int64_t row = 0; row < g->rows; row++)
+    for (int64_t j = 0; j < g->cols; j++) {
+      int64_t at = place(g, slot, row, j);
+      real s = ((const real *)scale)[at], z = ((const real *)zero)[at];
+      ((real *)y)[row * g->ld + j] = s * code_level(&r, &f->grid, codes[row * g->cols + j] + base, z);
+    }
 }
 
 /* The lowest and highest level of a group whose zero point is zero; a few ulp wider, since scales are rounded. */
