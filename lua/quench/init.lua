@@ -8,6 +8,7 @@ local modules = {
   average = "quench.average",
   curvature = "quench.curvature",
   data = "quench.data",
+  eval = "quench.eval",
   fit = "quench.fit",
   help = "quench.help",
   json = "quench.json",
