@@ -16,6 +16,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "kernel/cpu/amx.h"
 #include "kernel/cpu/gemm.h"
 
 #if defined(__AVX512F__)
@@ -257,13 +258,30 @@ static void part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j
 
 /* ---- sharing among threads ---- */
 
+/* How the parts of a product are made: the function, and the tile that their borders keep whole. */
+typedef struct Maker {
+  void (*part)(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1);
+  int64_t rows, columns, packing; /* packing an element costs about as much as so many multiply-adds */
+} Maker;
+
+/* Depends on the shape alone, so that the bits do too. */
+static Maker maker_of(const Product *p) {
+#if REAL_BITS == 32
+  enum { WORTH_TILES = 1 << 20, THIN = 32 };
+  if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_available()) return (Maker){amx_part, 32, 32, 64};
+#else
+  (void)p;
+#endif
+  return (Maker){part, MR, VL, 24};
+}
+
 /* Cuts C into a grid of threads, rows by columns, so that the largest part, plus what it packs, is smallest. */
-static void choose_grid(const Product *p, int threads, int64_t *down, int64_t *across_) {
+static void choose_grid(const Product *p, const Maker *how, int threads, int64_t *down, int64_t *across_) {
   double best = INFINITY;
   for (int64_t d = 1; d <= threads; d++) {
     if (threads % d) continue;
     double m = (double)((p->m + d - 1) / d), n = (double)((p->n + threads / d - 1) / (threads / d));
-    double cost = m * n + 24 * (m + n); /* packing an element costs about as much as 24 multiply-adds */
+    double cost = m * n + (double)how->packing * (m + n);
     if (cost < best) best = cost, *down = d, *across_ = threads / d;
   }
 }
@@ -273,15 +291,18 @@ static int64_t border(int64_t total, int64_t unit, int64_t i, int64_t n) { retur
 
 void K(product)(const Product *p) {
   int threads = omp_in_parallel() || p->m * p->n * p->k < WORTH_THREADS ? 1 : omp_get_max_threads();
+  const Maker how = maker_of(p);
   if (threads == 1) {
-    part(p, 0, p->m, 0, p->n);
+    how.part(p, 0, p->m, 0, p->n);
     return;
   }
   int64_t down = 1, columns = threads;
-  choose_grid(p, threads, &down, &columns);
+  choose_grid(p, &how, threads, &down, &columns);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t t = 0; t < down * columns; t++) {
     int64_t r = t / columns, c = t % columns;
-    part(p, border(p->m, MR, r, down), border(p->m, MR, r + 1, down), border(p->n, VL, c, columns), border(p->n, VL, c + 1, columns));
+    int64_t i0 = border(p->m, how.rows, r, down), i1 = border(p->m, how.rows, r + 1, down);
+    int64_t j0 = border(p->n, how.columns, c, columns), j1 = border(p->n, how.columns, c + 1, columns);
+    if (i0 < i1 && j0 < j1) how.part(p, i0, i1, j0, j1);
   }
 }
