@@ -19,5 +19,6 @@ add(require "quench.quant.qat")
 add(require "quench.quant.pack")
 add(require "quench.quant.calibration")
 add(require "quench.quant.model")
+add(require "quench.quant.rotate")
 
 return M

@@ -18,11 +18,15 @@ function M.rotated(f, block)
   return function(x) return c.hadamard(f(c.hadamard(x, block)), block, true) end
 end
 
---- Makes the model's attention see keys and values rounded to the format, a scale for each token and head.
-function M.quantize_cache(model, format)
+--- Makes the model's attention see keys and values rounded to the format, a scale for each token and head. hadamard: in a
+-- Hadamard basis of the head (queries are turned with the keys, so that their products stay).
+function M.quantize_cache(model, format, hadamard)
   local plain = nn.attention
+  local function round(x) return fake.ste(x:contiguous(), format) end
   local function attention(query, key, value, ...)
-    return plain(query, fake.ste(key:contiguous(), format), fake.ste(value:contiguous(), format), ...)
+    if not hadamard then return plain(query, round(key), round(value), ...) end
+    local turned = round(c.hadamard(value))
+    return plain(c.hadamard(query), round(c.hadamard(key)), c.hadamard(turned, nil, true), ...)
   end
   local block = model.block
   function model:block(i, h)

@@ -31,6 +31,7 @@ local own = {
   {"override", "table", default = {}, doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; in no order"},
   {"activations", "any", doc = "a format for the inputs of each quantized layer when the model runs, one scale a token, e.g. q.quant.int(4)"},
   {"kv", "any", doc = "a format for keys and values, one scale a token and head"},
+  {"kv_hadamard", "boolean", default = false, doc = "keys and values in a Hadamard basis of the head"},
   {"hadamard", "boolean|integer", default = false,
     doc = "weights and inputs of each layer in a Hadamard basis: the block size, or true for all of it"},
   {"resume", "string", doc = "a folder that keeps finished layers, so that an interrupted run goes on where it was"},
@@ -314,7 +315,7 @@ function Work:quantize_inputs()
       if input then activations.install(r, activations.rotated(input, M.block_of(self.o, r))) end
     end
   end
-  if self.o.kv then activations.quantize_cache(self.model, format.format(self.o.kv)) end
+  if self.o.kv then activations.quantize_cache(self.model, format.format(self.o.kv), self.o.kv_hadamard) end
 end
 
 --- Keeps a second stream through the unquantized model, for methods that look at the drift.
