@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "io/blocks.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "weight files are little-endian; this reader copies their bytes as they are"
 #endif
@@ -11,18 +13,26 @@
 static const struct {
   const char *name;
   size_t bytes;
+  int block; /* 0: 1 */
 } types[ELEMENT_COUNT] = {
   [E_F64] = {"F64", 8}, [E_F32] = {"F32", 4}, [E_F16] = {"F16", 2}, [E_BF16] = {"BF16", 2},
   [E_I64] = {"I64", 8}, [E_U64] = {"U64", 8}, [E_I32] = {"I32", 4}, [E_U32] = {"U32", 4},
   [E_I16] = {"I16", 2}, [E_U16] = {"U16", 2}, [E_I8] = {"I8", 1}, [E_U8] = {"U8", 1}, [E_BOOL] = {"BOOL", 1},
   [E_F8_E4M3] = {"F8_E4M3", 1}, [E_F8_E5M2] = {"F8_E5M2", 1}, [E_F8_E8M0] = {"F8_E8M0", 1},
+  [E_Q8_0] = {"Q8_0", 34, 32}, [E_Q4_0] = {"Q4_0", 18, 32}, [E_Q4_K] = {"Q4_K", 144, 256}, [E_Q6_K] = {"Q6_K", 210, 256},
 };
 
 const char *element_name(Element e) { return types[e].name; }
 size_t element_bytes(Element e) { return types[e].bytes; }
+int element_block(Element e) { return types[e].block ? types[e].block : 1; }
+
+bool element_size(Element e, int64_t n, uint64_t *bytes) {
+  return n >= 0 && n % element_block(e) == 0 && !__builtin_mul_overflow((uint64_t)n / (uint64_t)element_block(e), types[e].bytes, bytes);
+}
 
 bool element_parse(const char *name, Element *out) {
   for (int e = 0; e < ELEMENT_COUNT; e++) {
+    if (types[e].block) continue;
     if (strcmp(types[e].name, name) != 0) continue;
     *out = (Element)e;
     return true;
@@ -49,7 +59,7 @@ static float small_float(uint32_t bits, int exponent, int mantissa, bool fn) {
 
 /* Half to float without branches on the common path: shift into place and rescale by 2^112, which also
  * makes the subnormals right; infinities and NaN get their exponent filled. */
-static float half_float(uint16_t h) {
+float element_half(uint16_t h) {
   uint32_t rest = (uint32_t)(h & 0x7fff) << 13;
   float f;
   memcpy(&f, &rest, 4);
@@ -67,7 +77,7 @@ static float byte_float(Element e, uint8_t b) {
   return e == E_F8_E4M3 ? small_float(b, 4, 3, true) : small_float(b, 5, 2, false);
 }
 
-enum { BLOCK = 1024 };
+enum { BLOCK = 1024 }; /* a multiple of every element_block */
 
 static void reals_f32(Element e, const uint8_t *p, int64_t n, float *out) {
   if (e == E_F32) memcpy(out, p, (size_t)n * 4);
@@ -76,7 +86,7 @@ static void reals_f32(Element e, const uint8_t *p, int64_t n, float *out) {
       uint16_t h;
       memcpy(&h, p + 2 * i, 2);
       uint32_t wide = (uint32_t)h << 16;
-      if (e == E_F16) out[i] = half_float(h);
+      if (e == E_F16) out[i] = element_half(h);
       else memcpy(out + i, &wide, 4);
     }
   }
@@ -87,7 +97,8 @@ static void reals_f32(Element e, const uint8_t *p, int64_t n, float *out) {
       out[i] = (float)d;
     }
   }
-  if (e >= E_F8_E4M3) {
+  if (e >= E_Q8_0) blocks_decode(e, p, n / element_block(e), out);
+  if (e >= E_F8_E4M3 && e <= E_F8_E8M0) {
     float table[256];
     for (int b = 0; b < 256; b++) table[b] = byte_float(e, (uint8_t)b);
     for (int64_t i = 0; i < n; i++) out[i] = table[p[i]];
@@ -155,7 +166,7 @@ Status element_decode(Element e, const uint8_t *data, int64_t n, DType to, void 
   float block[BLOCK];
   for (int64_t i = 0; i < n; i += BLOCK) {
     int64_t m = n - i < BLOCK ? n - i : BLOCK;
-    reals_f32(e, data + (size_t)i * types[e].bytes, m, block);
+    reals_f32(e, data + (size_t)(i / element_block(e)) * types[e].bytes, m, block);
     for (int64_t j = 0; j < m; j++) ((double *)out)[i + j] = block[j];
   }
   return OK;
@@ -175,7 +186,7 @@ int64_t element_nonfinite(Element e, const uint8_t *data, int64_t n) {
       }
       continue;
     }
-    reals_f32(e, data + (size_t)i * types[e].bytes, m, block);
+    reals_f32(e, data + (size_t)(i / element_block(e)) * types[e].bytes, m, block);
     for (int64_t j = 0; j < m; j++) bad += !isfinite(block[j]);
   }
   return bad;

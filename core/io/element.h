@@ -13,12 +13,17 @@
 #include "tensor/tensor.h"
 
 typedef enum Element {
-  E_F64, E_F32, E_F16, E_BF16, E_I64, E_U64, E_I32, E_U32, E_I16, E_U16, E_I8, E_U8, E_BOOL, E_F8_E4M3, E_F8_E5M2, E_F8_E8M0, ELEMENT_COUNT
+  E_F64, E_F32, E_F16, E_BF16, E_I64, E_U64, E_I32, E_U32, E_I16, E_U16, E_I8, E_U8, E_BOOL, E_F8_E4M3, E_F8_E5M2, E_F8_E8M0,
+  E_Q8_0, E_Q4_0, E_Q4_K, E_Q6_K, /* GGUF's blocks of 32 or 256 elements (io/blocks.h) */
+  ELEMENT_COUNT
 } Element;
 
 const char *element_name(Element e); /* as in safetensors: "BF16" */
-size_t element_bytes(Element e);
-bool element_parse(const char *name, Element *out);
+size_t element_bytes(Element e);     /* of one block */
+int element_block(Element e);        /* elements a block: 1, but for GGUF's blocks */
+bool element_parse(const char *name, Element *out); /* safetensors' types only */
+/* Bytes that n elements take; false if they do not fill their blocks or the number overflows. */
+bool element_size(Element e, int64_t n, uint64_t *bytes);
 Element element_of_dtype(DType d);
 
 /* The tensor type for n elements: f64 for F64, f32 for the other reals, i32 for integers

@@ -71,12 +71,13 @@ static Status read_shape(SafeEntry *e, const json_t *shape) {
 static Status read_offsets(SafeEntry *e, const json_t *offsets, uint64_t room) {
   const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
   if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end)) return bad(e, "data_offsets must be two whole numbers");
-  int64_t b = json_integer_value(begin), n = json_integer_value(end), bytes;
+  int64_t b = json_integer_value(begin), n = json_integer_value(end);
+  uint64_t bytes;
   if (b < 0 || n < b) return fail(ERR_FORMAT, "'%s': tensor '%s': data_offsets %lld, %lld are not a range", e->file, e->name, (long long)b, (long long)n);
   if ((uint64_t)n > room)
     return fail(ERR_FORMAT, "'%s': tensor '%s' ends at byte %lld, but the file has only %llu bytes of data (is it cut off?)", e->file, e->name,
                 (long long)n, (unsigned long long)room);
-  if (__builtin_mul_overflow(e->numel, (int64_t)element_bytes(e->type), &bytes) || bytes != n - b)
+  if (!element_size(e->type, e->numel, &bytes) || bytes != (uint64_t)(n - b))
     return fail(ERR_FORMAT, "'%s': tensor '%s': %lld elements of %s do not take the %lld bytes of its data_offsets", e->file, e->name,
                 (long long)e->numel, element_name(e->type), (long long)(n - b));
   e->begin = (uint64_t)b;
@@ -185,11 +186,61 @@ const SafeEntry *safetensors_find(const SafeTensors *f, const char *name) {
   return f->count ? bsearch(&key, f->entries, (size_t)f->count, sizeof key, by_name) : NULL;
 }
 
+static Status copy_pairs(SafeTensors *f, int pairs, const SafePair *from) {
+  f->metadata = arena_calloc(&f->files->arena, (size_t)pairs, sizeof *f->metadata);
+  if (!f->metadata) return error_code();
+  for (; f->pairs < pairs; f->pairs++) {
+    SafePair *to = &f->metadata[f->pairs];
+    to->key = arena_copy(&f->files->arena, from[f->pairs].key, strlen(from[f->pairs].key));
+    to->value = arena_copy(&f->files->arena, from[f->pairs].value, strlen(from[f->pairs].value));
+    if (!to->key || !to->value) return error_code();
+  }
+  if (pairs) qsort(f->metadata, (size_t)pairs, sizeof *f->metadata, by_key);
+  return OK;
+}
+
+static Status add_copy(SafeTensors *f, const SafeEntry *e) {
+  SafeEntry *mine = &f->entries[f->count++];
+  *mine = *e;
+  mine->name = arena_copy(&f->files->arena, e->name, strlen(e->name));
+  mine->file = arena_copy(&f->files->arena, e->file, strlen(e->file));
+  return mine->name && mine->file ? OK : error_code();
+}
+
+static Status copy_entries(SafeTensors *f, int count, const SafeEntry *entries) {
+  f->entries = arena_calloc(&f->files->arena, (size_t)count, sizeof *f->entries);
+  if (!f->entries) return error_code();
+  for (int i = 0; i < count; i++) TRY(add_copy(f, &entries[i]));
+  if (count) qsort(f->entries, (size_t)count, sizeof *f->entries, by_name);
+  for (int i = 1; i < count; i++)
+    if (strcmp(f->entries[i].name, f->entries[i - 1].name) == 0) return fail(ERR_FORMAT, "'%s': two tensors named '%s'", f->entries[i].file, f->entries[i].name);
+  return OK;
+}
+
+Status safetensors_gather(int count, const SafeEntry *entries, int pairs, const SafePair *metadata, SafeTensors **out) {
+  *out = NULL;
+  SafeTensors *f;
+  TRY(new_file(&f));
+  Status s = copy_entries(f, count, entries);
+  if (s == OK) s = copy_pairs(f, pairs, metadata);
+  if (s != OK) safetensors_close(f);
+  else *out = f;
+  return s;
+}
+
+typedef Status (*Parser)(const uint8_t *data, size_t bytes, const char *name, SafeTensors **out);
+
+static bool ends_with(const char *path, const char *end) {
+  size_t n = strlen(path), m = strlen(end);
+  return n > m && strcmp(path + n - m, end) == 0;
+}
+
 static Status open_single(const char *path, SafeTensors **out) {
+  Parser parse = ends_with(path, ".gguf") ? gguf_parse : ends_with(path, ".bin") ? llama2c_parse : safetensors_parse;
   FileMap map;
   TRY(file_map(&map, path));
   SafeTensors *f;
-  Status s = safetensors_parse(map.data, map.bytes, path, &f);
+  Status s = parse(map.data, map.bytes, path, &f);
   if (s == OK && !(f->files->map = mem_alloc(sizeof map))) {
     s = error_code();
     safetensors_close(f);
@@ -233,27 +284,14 @@ static Status pick_entry(SafeTensors *f, Shards *shards, const char *name, const
   TRY(open_shard(shards, json_string_value(file), &shard));
   const SafeEntry *e = safetensors_find(shard, name);
   if (!e) return fail(ERR_FORMAT, "'%s': tensor '%s' is not in '%s'", shards->index, name, json_string_value(file));
-  SafeEntry *mine = &f->entries[f->count++];
-  *mine = *e;
-  mine->name = arena_copy(&f->files->arena, e->name, strlen(e->name));
-  mine->file = arena_copy(&f->files->arena, e->file, strlen(e->file));
-  return mine->name && mine->file ? OK : error_code();
+  return add_copy(f, e);
 }
 
 /* The maps of the shards become the whole's; their metadata is the first shard's. */
 static Status adopt(SafeTensors *f, Shards *shards) {
   f->files->map = mem_alloc((size_t)shards->count * sizeof(FileMap));
   if (!f->files->map) return error_code();
-  const SafeTensors *first = shards->count ? shards->open[0] : NULL;
-  int pairs = first ? first->pairs : 0;
-  f->metadata = arena_calloc(&f->files->arena, (size_t)pairs, sizeof *f->metadata);
-  if (!f->metadata) return error_code();
-  for (; f->pairs < pairs; f->pairs++) {
-    SafePair *from = &first->metadata[f->pairs], *to = &f->metadata[f->pairs];
-    to->key = arena_copy(&f->files->arena, from->key, strlen(from->key));
-    to->value = arena_copy(&f->files->arena, from->value, strlen(from->value));
-    if (!to->key || !to->value) return error_code();
-  }
+  if (shards->count) TRY(copy_pairs(f, shards->open[0]->pairs, shards->open[0]->metadata));
   for (int i = 0; i < shards->count; i++) {
     SafeFiles *theirs = shards->open[i]->files;
     f->files->map[f->files->maps++] = theirs->map[0];
@@ -302,8 +340,7 @@ static bool exists(const char *path) {
 Status safetensors_open(const char *path, SafeTensors **out) {
   *out = NULL;
   struct stat st;
-  size_t n = strlen(path);
-  if (n > 5 && strcmp(path + n - 5, ".json") == 0) return open_index(path, out);
+  if (ends_with(path, ".json")) return open_index(path, out);
   if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return open_single(path, out);
   char whole[4096], index[4096];
   if (snprintf(whole, sizeof whole, "%s/model.safetensors", path) >= (int)sizeof whole ||

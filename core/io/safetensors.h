@@ -42,13 +42,21 @@ typedef struct SafeTensors {
   struct SafeFiles *files; /* private: maps and names */
 } SafeTensors;
 
-/* path: a .safetensors file; a model.safetensors.index.json (shards beside it); or a folder
- * with model.safetensors or with that index. */
+/* path: a .safetensors file; a model.safetensors.index.json (shards beside it); a folder
+ * with model.safetensors or with that index; or, by their names' ends, a .gguf file (io/gguf.c)
+ * or a .bin of llama2.c (io/llama2c.c), which are shown in the same way. */
 Status safetensors_open(const char *path, SafeTensors **out);
 /* The same on bytes that the caller keeps alive; name is what errors call them. */
 Status safetensors_parse(const uint8_t *data, size_t bytes, const char *name, SafeTensors **out);
 void safetensors_close(SafeTensors *f); /* NULL is fine */
 const SafeEntry *safetensors_find(const SafeTensors *f, const char *name); /* NULL if there is none */
+
+/* --- for readers of other formats --- */
+/* Makes entries and pairs (whose strings are copied) into a SafeTensors over bytes that the caller keeps alive. Checks that
+ * names differ and sorts. */
+Status safetensors_gather(int count, const SafeEntry *entries, int pairs, const SafePair *metadata, SafeTensors **out);
+Status gguf_parse(const uint8_t *data, size_t bytes, const char *name, SafeTensors **out);
+Status llama2c_parse(const uint8_t *data, size_t bytes, const char *name, SafeTensors **out);
 
 /* --- writing --- */
 typedef struct SafeItem {

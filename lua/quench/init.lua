@@ -7,6 +7,7 @@ local modules = {
   -- one line each, in order of the alphabet
   average = "quench.average",
   curvature = "quench.curvature",
+  convert = "quench.convert",
   data = "quench.data",
   eval = "quench.eval",
   fit = "quench.fit",

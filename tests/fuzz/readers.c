@@ -1,4 +1,4 @@
-/* readers.c - damaged files for every reader: safetensors, JSON, tokenizer.json, R data.
+/* readers.c - damaged files for every reader: safetensors, GGUF, llama2.c, JSON, tokenizer.json, R data.
  *
  * Good files are mutated (bits, bytes, chunks, numbers, pieces of the format's own words) from a counter-based
  * stream, so a failing case is named by its number and comes again. What must hold: no crash (run it under
@@ -105,19 +105,34 @@ static void fuzz(const char *what, Reader reader, int seeds, const Buffer *seed)
 
 /* --- readers --- */
 
-static Status read_safetensors(const char *data, size_t bytes) {
-  SafeTensors *f;
-  TRY(safetensors_parse((const uint8_t *)data, bytes, "fuzzed", &f));
-  double out[64];
+static void use_weights(SafeTensors *f) {
+  double out[256];
   for (int i = 0; i < f->count; i++) {
     const SafeEntry *e = &f->entries[i];
-    int64_t n = e->numel < 64 ? e->numel : 64;
+    int64_t n = e->numel < 256 ? e->numel : 256;
     element_nonfinite(e->type, e->data, e->numel);
     if (element_decode(e->type, e->data, n, element_dtype(e->type, e->data, n), out) != OK) error_clear();
     if (safetensors_find(f, e->name) != e) abort();
   }
   safetensors_close(f);
-  return OK;
+}
+
+static Status read_safetensors(const char *data, size_t bytes) {
+  SafeTensors *f;
+  TRY(safetensors_parse((const uint8_t *)data, bytes, "fuzzed", &f));
+  return use_weights(f), OK;
+}
+
+static Status read_gguf(const char *data, size_t bytes) {
+  SafeTensors *f;
+  TRY(gguf_parse((const uint8_t *)data, bytes, "fuzzed", &f));
+  return use_weights(f), OK;
+}
+
+static Status read_llama2c(const char *data, size_t bytes) {
+  SafeTensors *f;
+  TRY(llama2c_parse((const uint8_t *)data, bytes, "fuzzed", &f));
+  return use_weights(f), OK;
 }
 
 static Status read_json(const char *data, size_t bytes) {
@@ -173,6 +188,34 @@ static void make_safetensors(Buffer *b) {
   if (descriptor >= 0) fclose(fdopen(descriptor, "r"));
 }
 
+static void add_u64(Buffer *b, uint64_t v) { buffer_add(b, &v, 8); }
+static void add_u32(Buffer *b, uint32_t v) { buffer_add(b, &v, 4); }
+static void add_string(Buffer *b, const char *text) { add_u64(b, strlen(text)), buffer_text(b, text); }
+
+static void make_gguf(Buffer *b) {
+  static const uint32_t types[] = {0, 1, 8, 2, 12, 14}, bytes[] = {1024, 512, 272, 144, 144, 210}; /* of 256 elements */
+  char data[1024] = {1, 2, 3};
+  uint64_t at = 0;
+  buffer_text(b, "GGUF"), add_u32(b, 3), add_u64(b, 6), add_u64(b, 3);
+  add_string(b, "general.alignment"), add_u32(b, 4), add_u32(b, 32);
+  add_string(b, "tokens"), add_u32(b, 9), add_u32(b, 8), add_u64(b, 2), add_string(b, "a"), add_string(b, "\xE2\x96\x81");
+  add_string(b, "eps"), add_u32(b, 6), add_u32(b, 0x3F800000);
+  for (int i = 0; i < 6; i++) {
+    char name[2] = {(char)('a' + i), 0};
+    add_string(b, name), add_u32(b, 2), add_u64(b, 256), add_u64(b, 1), add_u32(b, types[i]), add_u64(b, at);
+    at += (bytes[i] + 31) / 32 * 32;
+  }
+  while (b->used % 32) buffer_add(b, "", 1);
+  for (int i = 0; i < 6; i++) buffer_add(b, data, (bytes[i] + 31) / 32 * 32);
+}
+
+static void make_llama2c(Buffer *b) {
+  static const int32_t sizes[7] = {4, 4, 1, 2, 1, 3, 2};
+  char zeros[1024] = {0};
+  buffer_add(b, sizes, sizeof sizes);
+  buffer_add(b, zeros, 4 * (3 * 4 + 4 + 16 + 8 + 8 + 16 + 4 + 3 * 16 + 4 + 2 * 2));
+}
+
 static void load(Buffer *b, const char *path) {
   char *text;
   if (file_read(path, &text, &b->used) == OK) b->data = text, b->room = b->used;
@@ -203,7 +246,7 @@ static const char index_of[] =
   "\0\0\4\2\0\0\1\377\0\0\0\20\0\0\0\1\0\4\0\11\0\0\0\11variables\0\0\0\376";
 
 int main(void) {
-  Buffer weights = {0}, json[2] = {{0}, {0}}, tokenizers[4] = {{0}, {0}, {0}, {0}}, r[2] = {{0}, {0}};
+  Buffer weights = {0}, json[2] = {{0}, {0}}, tokenizers[4] = {{0}, {0}, {0}, {0}}, r[2] = {{0}, {0}}, others[2] = {{0}, {0}};
   make_safetensors(&weights);
   buffer_text(&json[0], "{\"a\": [1, -2.5e-3, true, null, \"x\\u00e9\\n\"], \"b\": {\"c\": {}}, \"d\": [[[]]]}");
   buffer_text(&json[1], "[0.1, 1e300, \"\xE6\x9D\xB1\", {\"k\": \"v\"}]");
@@ -211,17 +254,21 @@ int main(void) {
   make_tokenizer(&tokenizers[1], NULL);
   load(&tokenizers[2], "tests/parity/tok/llama2_style.tokenizer.json");
   load(&tokenizers[3], "tests/parity/tok/neox_style.tokenizer.json");
+  make_gguf(&others[0]);
+  make_llama2c(&others[1]);
   buffer_add(&r[0], rda, sizeof rda - 1);
   buffer_add(&r[1], index_of, sizeof index_of - 1);
   ok(read_safetensors(weights.data, weights.used) == OK && read_json(json[0].data, json[0].used) == OK && read_json(json[1].data, json[1].used) == OK &&
-       read_rda(r[0].data, r[0].used) == OK, "the undamaged files are read");
+       read_rda(r[0].data, r[0].used) == OK && read_gguf(others[0].data, others[0].used) == OK && read_llama2c(others[1].data, others[1].used) == OK, "the undamaged files are read");
   for (int i = 0; i < 4; i++) ok(read_tokenizer(tokenizers[i].data, tokenizers[i].used) == OK, "and tokenizer %d", i + 1);
   fuzz("safetensors", read_safetensors, 1, &weights);
   fuzz("json", read_json, 2, json);
   fuzz("tokenizer.json", read_tokenizer, 4, tokenizers);
   fuzz("rda", read_rda, 1, r);
   fuzz("rdx and rdb", read_pair, 1, &r[1]);
-  buffer_free(&weights), buffer_free(&json[0]), buffer_free(&json[1]), buffer_free(&r[0]), buffer_free(&r[1]);
+  fuzz("gguf", read_gguf, 1, &others[0]);
+  fuzz("llama2.c", read_llama2c, 1, &others[1]);
+  buffer_free(&others[0]), buffer_free(&others[1]), buffer_free(&weights), buffer_free(&json[0]), buffer_free(&json[1]), buffer_free(&r[0]), buffer_free(&r[1]);
   for (int i = 0; i < 4; i++) buffer_free(&tokenizers[i]);
   return done();
 }
