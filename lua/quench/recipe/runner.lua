@@ -119,8 +119,10 @@ local function print_run(r, ctx, record, cached)
     note = ("  (finished %s%s; --force runs it again)"):format(record.finished, build)
   end
   io.write(r.name, "  ", ctx.folder, note, "\n")
+  local widest = 4
+  for _, j in ipairs(record.claims) do widest = math.max(widest, #j.id) end
   for _, j in ipairs(record.claims) do
-    io.write(("  %-4s %-15s %s: %s\n"):format(j.id, j.verdict, j.text, claims.measured(j)))
+    io.write(("  %-" .. widest .. "s %-15s %s: %s\n"):format(j.id, j.verdict, j.text, claims.measured(j)))
   end
   for _, figure in ipairs(record.figures) do io.write("  figure ", ctx:path(figure), "\n") end
   io.write("  report ", ctx:path "report.md", "\n")
