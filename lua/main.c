@@ -86,6 +86,7 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 static void on_interrupt(int signal_number) {
   static struct timespec first;
   static int presses;
+  static const char patience[] = "\nfinishing this step; Ctrl-C again stops at once\n";
   static const char farewell[] = "\nquench: killed by repeated Ctrl-C\n";
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -95,6 +96,10 @@ static void on_interrupt(int signal_number) {
     _exit(128 + signal_number);
   }
   interrupt_request();
+  if (interrupt_noted() && !interrupt_pending()) {
+    if (write(STDERR_FILENO, patience, sizeof patience - 1) < 0) return;
+    return;
+  }
   lua_sethook(interrupted_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 

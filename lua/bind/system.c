@@ -72,6 +72,12 @@ static int system_clear_interrupt(lua_State *L) {
   return 0;
 }
 
+/* defer_interrupt(on): Ctrl-C waits until it is switched off again; a second one does not. */
+static int system_defer_interrupt(lua_State *L) {
+  interrupt_defer(lua_toboolean(L, 1));
+  return 0;
+}
+
 static int system_interrupt(lua_State *L) { /* as Ctrl-C does */
   (void)L;
   interrupt_request();
@@ -204,7 +210,7 @@ static const luaL_Reg functions[] = {
   {"memory", system_memory}, {"reset_peak", system_reset_peak}, {"memory_limit", system_memory_limit},
   {"fail_at", system_fail_at}, {"clock", system_clock},
   {"interrupted", system_interrupted}, {"check_interrupt", system_check_interrupt}, {"clear_interrupt", system_clear_interrupt},
-  {"interrupt", system_interrupt},
+  {"interrupt", system_interrupt}, {"defer_interrupt", system_defer_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
   {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},

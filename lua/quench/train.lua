@@ -179,7 +179,8 @@ local function note(self, record)
   if self.options.folder then checkpoint.append(self, record) end
 end
 
---- Goes on to the last step. Ctrl-C saves the state first; a later call resumes there.
+--- Goes on to the last step. Ctrl-C waits for the end of the step (its probes included), so that the state
+-- saved is one that an uninterrupted run passes through; a second Ctrl-C does not wait, and then the last save counts.
 function Run:resume()
   local o, system = self.options, q.system
   if self.step >= o.steps then return self end
@@ -190,6 +191,8 @@ function Run:resume()
   local ok, message = pcall(function()
     while self.step < o.steps do
       if system.interrupted() then error("interrupted", 0) end
+      self.whole = false
+      system.defer_interrupt(true)
       local record = step(self)
       measure(self, record)
       note(self, record)
@@ -201,8 +204,11 @@ function Run:resume()
         self:save(false)
         saved = system.clock()
       end
+      self.whole = true
+      system.defer_interrupt(false)
     end
   end)
+  system.defer_interrupt(false)
   if self.bar then self.bar:finish() end
   if ok then
     self:save(false)
@@ -212,9 +218,10 @@ function Run:resume()
   local text = tostring(message)
   if text:find("interrupted", 1, true) then
     system.clear_interrupt()
-    self:save(false)
-    error(("training interrupted at step %d of %d%s"):format(self.step, o.steps,
-      o.folder and "; the state is saved, run it again to go on" or ""), 0)
+    if self.whole then self:save(false) end
+    local after = not o.folder and "" or self.whole and "; the state is saved, run it again to go on"
+      or " in the middle of a step; run it again to go on from the last save"
+    error(("training interrupted at step %d of %d%s"):format(self.step, o.steps, after), 0)
   end
   error(message, 0)
 end
@@ -227,7 +234,7 @@ end
 --- Trains; see help(q.train).
 local function start(_, given)
   local o = spec(given)
-  local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}}, Run)
+  local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}, whole = true}, Run)
   self.optim = make_optimizer(o)
   self.stream, self.dropout = q.stream(o.seed, "data"), q.stream(o.seed, "dropout")
   if not (o.folder and checkpoint.restore(self)) and o.from then checkpoint.load(self, o.from) end
