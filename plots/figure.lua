@@ -1,6 +1,7 @@
 --- A figure: panels in a grid on one page, and what becomes of them: PNG, SVG, terminal.
 
 local c = require "quench.c.plot"
+local system = require "quench.c.system"
 local options = require "quench.options"
 local legend = require "quench.plots.legend"
 
@@ -169,10 +170,28 @@ function Figure:save(path, given)
   if type(path) ~= "string" then options.fail("q.plot save: needs a path like \"figure.png\", got %s", type(path)) end
   local o = figure.save_options(given)
   local ending = path:lower():match("%.(%w+)$")
-  if ending ~= "png" then options.fail("q.plot save: '%s' must end in .png", path) end
+  if ending == "svg" then
+    system.write_file(path, self:svg())
+    return self
+  end
+  if ending ~= "png" then options.fail("q.plot save: '%s' must end in .png or .svg", path) end
   self:scene():save_png(path, o.dpi or self.o.dpi, o.text)
   return self
 end
+
+--- The same figure with other sizes and themes: what a terminal shows.
+function Figure:again(theme, width, height)
+  if not self.rebuild then return nil end
+  local f = self.rebuild(theme)
+  f.width, f.height = width, height
+  return f
+end
+
+--- Draws in the terminal (and saves a PNG, whose path it prints and returns); see show.lua.
+function Figure:show(given) return require("quench.plots.show").show(self, given) end
+
+--- The SVG file as a string.
+function Figure:svg() return self:scene():svg(self.o.heading or self.title) end
 
 --- The PNG file as a string.
 function Figure:png(given)

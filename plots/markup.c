@@ -71,6 +71,12 @@ static uint32_t symbol_at(const char *p, size_t *length) {
   return 0;
 }
 
+/* In formulas the space that ends a name is no space: $Delta w$. */
+static void put_symbol(Reader *r, uint32_t code) {
+  put(r, code);
+  if (r->maths && *r->p == ' ' && isalpha((unsigned char)r->p[1])) r->p++;
+}
+
 static void read_one(Reader *r);
 
 /* What follows a ^ or _ without braces: a sign with digits, or one character or symbol. */
@@ -117,11 +123,10 @@ static void read_one(Reader *r) {
     r->p++;
   } else if (*r->p == '\\' && (code = symbol_at(r->p + 1, &n)) != 0) {
     r->p += 1 + n;
-    if (*r->p == ' ' && isalpha((unsigned char)r->p[1]) && r->maths) r->p++;
-    put(r, code);
+    put_symbol(r, code);
   } else if (r->maths && (code = symbol_at(r->p, &n)) != 0) {
     r->p += n;
-    put(r, code);
+    put_symbol(r, code);
   } else if (r->maths && isalpha((unsigned char)*r->p)) { /* a whole word, so that "beta" is not sought in "alphabeta" */
     symbol_at(r->p, &n);
     while (n--) put(r, (unsigned char)*r->p++);

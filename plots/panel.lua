@@ -281,7 +281,7 @@ function Panel:margins(width, height)
   local tx = self.x:ticks_in_row(width, t)
   local ty = self.y:ticks(height, t.y_spacing)
   local side = t.tick + t.gap
-  local left = self.hide_y and 4 or side + widest(ty.labels, t) + (self.y.label and t.size + 6 or 2)
+  local left = self.hide_y and 4 or side + widest(ty.labels, t) + (self.y.label and not t.flat and t.size + 6 or 2)
   local bottom = self.hide_x and 4 or side + t.small + (self.x.label and t.size + 6 or 0)
   if not self.hide_x and not self.x.label and tx.factor then bottom = bottom + t.small + 3 end
   if tx.turned and not self.hide_x then bottom = bottom - t.small + widest(tx.labels, t) end
@@ -290,10 +290,11 @@ function Panel:margins(width, height)
     top = math.max(top, 1.6 * t.small)
     left = math.max(left, (t.measure(ty.factor, t.small)) + 2)
   end
+  if t.flat and (self.y.label or self.y2 and self.y2.label) then top = top + t.size end
   local right = 2
   if self.y2 then
     local t2 = self.y2:ticks(height, t.y_spacing)
-    right = side + widest(t2.labels, t) + (self.y2.label and t.size + 7 or 2)
+    right = side + widest(t2.labels, t) + (self.y2.label and not t.flat and t.size + 7 or 2)
     if t2.factor then top = math.max(top, 1.6 * t.small) end
   end
   if self.colours then right = (self.y2 and right or 0) + colourbar.room(self.colours, height, t) end
@@ -383,7 +384,7 @@ local function draw_y_axis(self, view, axis, ticks, direction, hidden)
   local x = direction < 0 and view.left or view.left + view.width
   scene:polyline({x, x}, {view.top, view.top + view.height})
   for _, v in ipairs(ticks.major) do
-    if axis.scale:inside(v) then scene:polyline({x, x + direction * t.tick}, {view.y(v), view.y(v)}) end
+    if axis.scale:inside(v) and not axis.categories then scene:polyline({x, x + direction * t.tick}, {view.y(v), view.y(v)}) end
   end
   scene:stroke(t.axis, t.thin, {snap = true})
   for _, v in ipairs(ticks.minor) do
@@ -397,10 +398,13 @@ local function draw_y_axis(self, view, axis, ticks, direction, hidden)
   for i, v in ipairs(ticks.major) do
     scene:text(at, view.y(v), ticks.labels[i], {size = t.small, colour = ink, align = align, valign = 0.5})
   end
-  if ticks.factor then
+  if ticks.factor and not (t.flat and axis.label) then
     scene:text(x, view.top - 0.6 * t.small, ticks.factor, {size = t.small, colour = t.muted, align = align})
   end
-  if axis.label then
+  if axis.label and t.flat then -- above the axis, where letters can't be turned
+    local label = axis.label .. (ticks.factor and " " .. ticks.factor or "")
+    scene:text(x, view.top - 3, label, {size = t.size, colour = t.muted, align = direction < 0 and 0 or 1})
+  elseif axis.label then
     local lx = at + direction * (widest(ticks.labels, t) + 5)
     local style = {size = t.size, colour = ink, align = 0.5, angle = 90, valign = direction < 0 and 0 or 1}
     scene:text(lx, view.top + view.height / 2, axis.label, style)
@@ -479,6 +483,7 @@ end
 --- Title and letter, above a legend that stands on top of the panel.
 function Panel:draw_title(view)
   local t, x, y = self.theme, view.left, view.top - 6
+  if t.flat and (self.y.label or self.y2 and self.y2.label) then y = y - t.size end
   if self.mode == "top" then
     local size, beside = self:top_legend(view.width)
     y = beside and view.top - size.height + t.title or y - size.height
@@ -487,7 +492,11 @@ function Panel:draw_title(view)
     view.scene:text(x, y, self.letter, {size = t.title, bold = true, colour = t.ink})
     x = x + t.measure(self.letter, t.title, true) + 5
   end
-  if self.o.title then view.scene:text(x, y, self.o.title, {size = t.title, bold = not self.letter, colour = t.ink}) end
+  if self.o.title then -- a long title gets smaller letters, down to those of the labels
+    local room = (t.measure(self.o.title, t.title, not self.letter)) / math.max(1, view.left + view.width - x)
+    local size = t.flat and t.title or math.max(t.size, t.title / math.max(1, room))
+    view.scene:text(x, y, self.o.title, {size = size, bold = not self.letter, colour = t.ink})
+  end
 end
 
 --- Draws everything with the data area at (left, top); returns where the legend must move if it fits nowhere inside.

@@ -5,7 +5,7 @@
 --     {"hline", y = 2.1, text = "entropy"},
 --   }:save("loss.png")
 
-local data = require "quench.plots.data"
+local facets = require "quench.plots.facets"
 local figure = require "quench.plots.figure"
 local help = require "quench.help"
 local options = require "quench.options"
@@ -47,64 +47,33 @@ local function named(given)
   return out
 end
 
---- An axis without its label: inner panels leave the label to the outer ones.
-local function bare(axis)
-  if type(axis) ~= "table" then return nil end
-  local out = {}
-  for key, v in pairs(axis) do out[key] = key ~= "label" and v or nil end
-  return out
+local function build(given, theme)
+  local o = spec(named(given))
+  theme = theme or panels.theme(o.theme)
+  local size = {width = o.width, height = o.height, dpi = o.dpi}
+  if o.facet then
+    size.heading, size.share = o.title, o.share
+    return figure.new(facets(o, given, theme), size, theme)
+  end
+  return figure.new({{panels.new(o, given, theme)}}, size, theme)
 end
 
---- The rows of a table of data (columns or a list of rows) where the key column has the value, as columns.
-local function rows_where(t, keys, value)
-  local keep, out = {}, {}
-  for i, k in ipairs(keys) do
-    if k == value then keep[#keep + 1] = i end
-  end
-  if type(t[1]) == "table" then
-    for n, i in ipairs(keep) do out[n] = t[i] end
-    return out
-  end
-  for name, column in pairs(t) do
-    local list = data.plain(column, "q.plot: data." .. tostring(name))
-    out[name] = {}
-    for n, i in ipairs(keep) do out[name][n] = list[i] end
-  end
-  return out
+--- A figure that can be built again with another theme. `given` marks what q.plot.grid takes as a panel.
+local function remembered(make, given)
+  local f = make(given)
+  f.rebuild = function(theme) return make(given, theme) end
+  return f
 end
 
---- One panel a value of the column o.facet, with common axes.
-local function faceted(o, given, theme)
-  if not o.data then options.fail("q.plot: facet=%q names a column, but there is no data=", o.facet) end
-  local keys = data.plain(data.column(o.data, o.facet, "q.plot: facet"), "q.plot: facet")
-  local values = data.distinct(keys)
-  local columns = o.columns or math.min(#values, #values == 4 and 2 or 3)
-  local rows = {}
-  for i, value in ipairs(values) do
-    local mine = {title = tostring(value), data = rows_where(o.data, keys, value)}
-    local r, k = math.floor((i - 1) / columns) + 1, (i - 1) % columns
-    local last_row = i + columns > #values
-    mine.x, mine.y = (last_row or o.share:find("x") == nil) and o.x or bare(o.x), (k == 0 or o.share:find("y") == nil) and o.y or bare(o.y)
-    rows[r] = rows[r] or {}
-    for _, name in ipairs{"y2", "log", "xlim", "ylim", "y2lim", "legend", "colours"} do mine[name] = o[name] end
-    rows[r][k + 1] = panels.new(mine, given, theme)
-  end
-  return figure.new(rows, {width = o.width, height = o.height, dpi = o.dpi, heading = o.title, share = o.share}, theme)
-end
-
---- Marks what q.plot{...} returns, so that q.plot.grid takes it as a panel.
 local function new_plot(given)
   if type(given) ~= "table" then options.fail("q.plot: needs a table like {x = \"step\", {\"line\", x =, y =}}, got %s", type(given)) end
-  local o = spec(named(given))
-  local theme = panels.theme(o.theme)
-  if o.facet then return faceted(o, given, theme) end
-  local p = panels.new(o, given, theme)
-  local f = figure.new({{p}}, {width = o.width, height = o.height, dpi = o.dpi}, theme)
+  local f = remembered(build, given)
   f.given = given
   return f
 end
 
 local function is_plot(v) return type(v) == "table" and v.given ~= nil and v.rows ~= nil end
+
 --- A row of panels: its items are plots, or tables whose items are layers (tables that begin with a kind or data).
 local function is_row(v)
   if type(v) ~= "table" or is_plot(v) then return false end
@@ -131,24 +100,20 @@ local function as_rows(given, columns)
   return rows
 end
 
---- Several panels on one page.
-function plot.grid(given)
-  if type(given) ~= "table" then options.fail("q.plot.grid: needs a table of panels, got %s", type(given)) end
+local function build_grid(given, theme)
   local o = grid_spec(named(given))
-  local theme = panels.theme(o.theme)
+  theme = theme or panels.theme(o.theme)
   local rows, count = {}, 0
   for r, row in ipairs(as_rows(given, o.columns)) do
     rows[r] = {}
     for k, item in ipairs(row) do
+      rows[r][k] = false -- a free place
       if item then
         local table_of_panel = is_plot(item) and item.given or item
         if type(table_of_panel) ~= "table" then options.fail("q.plot.grid: panel %d of row %d must be a plot or its table", k, r) end
-        local po = spec(named(table_of_panel))
-        rows[r][k] = panels.new(po, table_of_panel, theme)
+        rows[r][k] = panels.new(spec(named(table_of_panel)), table_of_panel, theme)
+        if o.letters then rows[r][k].letter = ("(%s)"):format(string.char(97 + count % 26)) end
         count = count + 1
-        if o.letters then rows[r][k].letter = ("(%s)"):format(string.char(96 + (count - 1) % 26 + 1)) end
-      else
-        rows[r][k] = false
       end
     end
   end
@@ -156,16 +121,28 @@ function plot.grid(given)
     heights = o.heights}, theme)
 end
 
+--- Several panels on one page.
+function plot.grid(given)
+  if type(given) ~= "table" then options.fail("q.plot.grid: needs a table of panels, got %s", type(given)) end
+  return remembered(build_grid, given)
+end
+
+local weights, weights_spec = require "quench.plots.weights"(plot)
+plot.weights = weights
+
 setmetatable(plot, {__call = function(_, given) return new_plot(given) end})
 
 help.add{"q.plot", plot, "q.plot{title=, x=, y=, ..., {kind, x=, y=, ...}, ...} -> figure",
   "A figure from one table: options by name, layers in order.", options = spec,
-  returns = "a figure: :save(path, {text =, dpi =}), :png()",
+  returns = "a figure: :save(path, {text =, dpi =}) for .png and .svg, :show() in the terminal, :png(), :svg()",
   errors = "an unknown option, kind, colour or marker, with the nearest name; lists of unequal length; a log axis without positive data",
   example = [[q.plot{x = "step", y = "loss", log = "x", {"line", x = steps, y = loss, label = "AdamW"}}:save("loss.png")]],
   see = {"q.plot.grid"}}
 help.add{"q.plot.grid", plot.grid, "q.plot.grid{columns=, share=, letters=, plot, ...} -> figure",
   "Several panels on one page; colours belong to labels over all of them.", options = grid_spec,
   example = [[q.plot.grid{columns = 1, share = "x", letters = true, loss_plot, error_plot}:save("both.png")]], see = {"q.plot"}}
+help.add{"q.plot.weights", plot.weights, "q.plot.weights(tensor, {title=, quantized=}) -> figure",
+  "A weight matrix as a picture, with its distribution; with its quantized twin also errors and levels.", options = weights_spec,
+  example = [[q.plot.weights(w, {quantized = wq}):save("w.png")]], see = {"q.plot"}}
 
 return plot

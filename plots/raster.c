@@ -194,7 +194,6 @@ static inline void blend(uint16_t *pixel, const Ink *k, int coverage) {
   }
 }
 
-/* Walks the touched rows, clears them, and hands each row's coverage on. */
 #define EACH_ROW(r, y) for (int y = (r)->top; y < (r)->bottom; y++)
 
 static void reset_touched(Raster *r) { r->top = r->height, r->bottom = 0; }
@@ -226,14 +225,14 @@ void raster_paint_text(Raster *r, Colour c) {
   paint(r, c, RULE_NONZERO, light < 3 * 65535 ? 0.5f : -0.25f);
 }
 
-void raster_coverage(Raster *r, FillRule rule, float *out) {
-  memset(out, 0, sizeof *out * (size_t)r->width * (size_t)r->height);
+void raster_visit(Raster *r, FillRule rule, RasterVisit visit, void *context) {
   EACH_ROW(r, y) {
     float *row = r->cover + (size_t)y * (size_t)(r->width + 2), sum = 0;
     for (int x = r->low[y]; x <= r->high[y]; x++) {
       sum += row[x];
       row[x] = 0;
-      if (x < r->clip_x1) out[(size_t)y * (size_t)r->width + (size_t)x] = winding_coverage(sum, rule);
+      float coverage = winding_coverage(sum, rule);
+      if (coverage > 0 && x < r->clip_x1) visit(context, x, y, coverage);
     }
     r->low[y] = r->width + 2, r->high[y] = -1;
   }

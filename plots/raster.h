@@ -50,8 +50,9 @@ void raster_paint(Raster *r, Colour c, FillRule rule);
 /* The same for letters: thin dark strokes get a little more ink than their area and light ones a little less,
  * because linear light makes small dark text look thin and small light text look bold. */
 void raster_paint_text(Raster *r, Colour c);
-/* Coverage (0..1) of the shape gathered so far, without painting; clears it. out has width x height. */
-void raster_coverage(Raster *r, FillRule rule, float *out);
+/* Hands the coverage (above 0, up to 1) of every touched pixel to visit instead of painting; clears the shape. */
+typedef void (*RasterVisit)(void *context, int x, int y, float coverage);
+void raster_visit(Raster *r, FillRule rule, RasterVisit visit, void *context);
 
 /* A picture of cols x rows colours into the rectangle, every cell a block with edges on pixels. */
 void raster_image(Raster *r, Box to, const Colour *cells, int cols, int rows);

@@ -42,6 +42,22 @@ function theme.smaller(base)
     {__index = base})
 end
 
+--- Everything in character cells of 6 x 12 points (plots/terminal.h); white is the terminal's own ink.
+local cell_width, cell_height = 6, 12
+theme.terminal = {
+  size = cell_height, small = cell_height, title = cell_height, heading = cell_height,
+  line = 1, thin = 1, hair = 1, marker = 4, tick = 0, minor = 0, gap = 3, x_spacing = 72, y_spacing = 34, margin = 0, between = 2 * cell_width,
+  background = 0x000000ff, ink = 0xffffffff, muted = 0x8c8c8cff, axis = 0x8c8c8cff, grid = 0, minor_grid = 0,
+  panel = 0x000000ff, legend = 0x000000ff, band_alpha = 0.3,
+  cycle = {0x4a90d9ff, 0xe0703aff, 0x2fae85ff, 0xd07fb8ff, 0xd9a520ff, 0x56b4e9ff, 0xb08d57ff, 0x999999ff},
+  dashes = dashes, markers = light.markers, flat = true,
+  measure = function(s)
+    local letters = select(2, c.text_plain(s):gsub("[^\128-\191]", ""))
+    return letters * cell_width, cell_height, 0
+  end,
+}
+theme.cell_width, theme.cell_height = cell_width, cell_height
+
 theme.names = {"light", "dark"}
 
 return theme

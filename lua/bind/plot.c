@@ -7,12 +7,15 @@
  * Lengths are points of 1/72 inch, y points down, colours are 0xRRGGBBAA. */
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base64.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
 #include "pngfile.h"
 #include "scene.h"
+#include "terminal.h"
 
 static const char *const scene_type = "quench.scene";
 
@@ -276,6 +279,50 @@ static int scene_get_png(lua_State *L) {
   return 1;
 }
 
+static int push_buffer(lua_State *L, Status s, Buffer *b) {
+  if (s == OK) lua_pushlstring(L, b->data ? b->data : "", b->used);
+  buffer_free(b);
+  bind_check(L, s);
+  return 1;
+}
+
+/* scene:svg(title or nil) -> text */
+static int scene_get_svg(lua_State *L) {
+  Buffer b = {0};
+  Status s = scene_svg(scene_at(L), luaL_optstring(L, 2, NULL), &b.data, &b.used);
+  return push_buffer(L, s, &b);
+}
+
+/* scene:terminal(colours: 0 none, 1 256, 2 all) -> text */
+static int scene_get_terminal(lua_State *L) {
+  Buffer b = {0};
+  Status s = scene_terminal(scene_at(L), (TerminalColours)luaL_checkinteger(L, 2), &b);
+  return push_buffer(L, s, &b);
+}
+
+static int scene_get_sixel(lua_State *L) {
+  Buffer b = {0};
+  Status s = scene_sixel(scene_at(L), luaL_checknumber(L, 2), &b);
+  return push_buffer(L, s, &b);
+}
+
+/* --- terminal --- */
+
+/* plot.terminal_ask(question, last character of the answer, milliseconds) -> answer */
+static int plot_terminal_ask(lua_State *L) {
+  Buffer b = {0};
+  Status s = terminal_ask(luaL_checkstring(L, 1), *luaL_checkstring(L, 2), (int)luaL_checkinteger(L, 3), &b);
+  return push_buffer(L, s, &b);
+}
+
+static int plot_base64(lua_State *L) {
+  Buffer b = {0};
+  size_t bytes;
+  const char *data = luaL_checklstring(L, 1, &bytes);
+  Status s = base64_add(&b, (const uint8_t *)data, bytes);
+  return push_buffer(L, s, &b);
+}
+
 /* --- text and files --- */
 
 static int plot_text_extent(lua_State *L) {
@@ -339,12 +386,14 @@ static const luaL_Reg methods[] = {
   {"circle", scene_circle}, {"polyline", scene_add_polyline}, {"fill", scene_do_fill}, {"stroke", scene_do_stroke},
   {"text", scene_add_text}, {"markers", scene_add_markers}, {"image", scene_add_image}, {"clip", scene_do_clip},
   {"unclip", scene_do_unclip}, {"size", scene_size}, {"count", scene_count}, {"ink", scene_get_ink},
-  {"save_png", scene_save_png}, {"png", scene_get_png}, {"__gc", scene_gc}, {NULL, NULL},
+  {"save_png", scene_save_png}, {"png", scene_get_png}, {"svg", scene_get_svg}, {"terminal", scene_get_terminal},
+  {"sixel", scene_get_sixel}, {"__gc", scene_gc}, {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
   {"scene", plot_scene}, {"text_extent", plot_text_extent}, {"text_plain", plot_text_plain}, {"font_file", plot_font_file},
-  {"font_close", plot_font_close}, {"read_text", plot_read_text}, {"decode", plot_decode}, {"compare", plot_compare}, {NULL, NULL},
+  {"font_close", plot_font_close}, {"read_text", plot_read_text}, {"decode", plot_decode}, {"compare", plot_compare},
+  {"terminal_ask", plot_terminal_ask}, {"base64", plot_base64}, {NULL, NULL},
 };
 
 int bind_open_plot(lua_State *L) {

@@ -7,13 +7,15 @@
 
 enum { W = 60, H = 50 };
 
-static float cover[W * H];
+static void add_coverage(void *sum, int x, int y, float coverage) {
+  (void)x, (void)y;
+  *(double *)sum += (double)coverage;
+}
 
 /* Sum of the coverage gathered in r: the area of the shape in pixels. */
 static double area(Raster *r, FillRule rule) {
-  raster_coverage(r, rule, cover);
   double sum = 0;
-  for (int i = 0; i < W * H; i++) sum += (double)cover[i];
+  raster_visit(r, rule, add_coverage, &sum);
   return sum;
 }
 

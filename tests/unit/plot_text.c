@@ -37,6 +37,7 @@ static void markup(void) {
   same("\\unknown", "\\unknown");
   same("$eta$ and $rho_4$", "η and ρ₄");
   same("costs 5$", "costs 5$");
+  same("$Delta w$ of $alpha$ w", "Δw of α w");
   same("$x-1$ a-b", "x−1 a-b");
   same("N^{-0.34}", "N⁻⁰.³⁴");
   same("x_{ab", "x_ab");
