@@ -8,6 +8,7 @@ local legend = require "quench.plots.legend"
 local figure = {}
 local Figure = {}
 Figure.__index = Figure
+figure.methods = Figure
 
 figure.options = {
   {"width", "number", above = 0, max = 100, unit = "inches", doc = "default 5.6, or 3.9 a column"},

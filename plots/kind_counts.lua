@@ -8,7 +8,7 @@ local pens = require "quench.plots.pens"
 
 --- The numbers of x (or of the only list given), those the x scale can show, sorted.
 local function values_of(layer)
-  local given = layer.o.x or layer.o.y
+  local given = layer.o.x
   if given == nil then options.fail("%s: needs x=, the numbers to count", layer.where) end
   if data.is_tensor(given) and #given:shape() > 1 then given = given:reshape(given:numel()) end
   local sorted = data.sorted(data.numbers(given, layer.where .. ": x"))
@@ -78,6 +78,8 @@ end
 
 return function(kinds)
   kinds.add{"histogram", "how many numbers fall into each bin",
+    example = [[{"histogram", weights, bins = 50, normal = "density"}]],
+    first = "x",
     options = {
       {"bins", "integer|list", doc = "how many, or their edges; default by Freedman and Diaconis"},
       {"range", "list", doc = "{from, to} of the bins"},
@@ -86,6 +88,8 @@ return function(kinds)
     },
     prepare = prepare_histogram, draw = draw_histogram, swatch = block}
   kinds.add{"density", "a smooth density (Gaussian kernels)",
+    example = [[{"density", weights, label = "before"}]],
+    first = "x",
     options = {{"bandwidth", "number", above = 0, doc = "of the kernel; default: Silverman's rule"},
       {"fill", "boolean", default = true, doc = "shade the area below"},
       {"width", "number", above = 0, unit = "points", doc = "line width"}},

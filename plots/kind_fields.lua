@@ -268,13 +268,17 @@ local function draw_contour(layer, view)
 end
 
 return function(kinds)
-  kinds.add{"heatmap", "a colour a cell of the matrix z; its first row is on top unless y has numbers", colourless = true,
-    options = with{{"values", "boolean|string", doc = "write the numbers; a string is a format like \"%.2f\""}},
+  kinds.add{"heatmap", "a colour a cell of the matrix z; its first row is on top unless y has numbers",
+    example = [[{"heatmap", z = matrix, x = names, y = names, values = "%.2f"}]],
+    colourless = true,
+    first = "z", options = with{{"values", "boolean|string", doc = "write the numbers; a string is a format like \"%.2f\""}},
     prepare = prepare_heatmap, under = draw_cells,
     draw = function(layer, view)
       if layer.o.values then draw_values(layer, view) end
     end}
-  kinds.add{"contour", "lines of equal z over a grid", colourless = true,
+  kinds.add{"contour", "lines of equal z over a grid",
+    example = [[{"contour", z = loss, x = alpha, y = beta, filled = true}]],
+    colourless = true, first = "z",
     options = with{
       {"levels", "integer|list", doc = "about how many, or which; default 8"},
       {"filled", "boolean", default = false, doc = "colour the bands between the lines"},

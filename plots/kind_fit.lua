@@ -79,7 +79,9 @@ local function each_curve(layer, fn)
 end
 
 return function(kinds)
-  kinds.add{"fit", "a formula fitted to points, with its 95 % interval; dashed beyond the data", follows = true,
+  kinds.add{"fit", "a formula fitted to points, with its 95 % interval; dashed beyond the data",
+    example = [[{"fit", N, loss, formula = "A*x^-alpha+E", to = 1e12}]],
+    follows = true,
     options = {
       {"formula", "string", required = true, doc = "of x and free names: \"a*x^-b+c\""},
       {"start", "table", doc = "first guesses {b = 0.5}; found by search where absent"},

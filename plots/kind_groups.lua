@@ -249,7 +249,9 @@ end
 local group_note = "x names the groups; y is a list of lists, or one list with the group of each number in x"
 
 return function(kinds)
-  kinds.add{"bars", "bars from zero; names on y make them lie; several layers stand side by side", dodges = true,
+  kinds.add{"bars", "bars from zero; names on y make them lie; several layers stand side by side",
+    example = [[{"bars", {"RTN", "GPTQ"}, {9.2, 7.1}, error = 0.2, values = "%.1f"}]],
+    dodges = true,
     options = {
       {"error", "any", doc = "half-length of error bars: a number or a list"},
       {"stack", "boolean", default = false, doc = "on top of the bars before, not beside them"},
@@ -259,12 +261,18 @@ return function(kinds)
     swatch = function(layer, view, x, y, width)
       view.scene:rectangle(x + 4, y - 4, width - 8, 8):fill(layer.o.alpha and colour.alpha(layer.colour, layer.o.alpha) or layer.colour)
     end}
-  kinds.add{"box", "median, quartiles, whiskers to 1.5 quartile distances, outliers; " .. group_note, dodges = true,
+  kinds.add{"box", "median, quartiles, whiskers to 1.5 quartile distances, outliers; " .. group_note,
+    example = [[{"box", {"a", "b"}, {list_a, list_b}}]],
+    dodges = true,
     prepare = read_groups, draw = draw_box, swatch = block}
-  kinds.add{"violin", "the density of each group, with median and quartiles; " .. group_note, dodges = true,
+  kinds.add{"violin", "the density of each group, with median and quartiles; " .. group_note,
+    example = [[{"violin", {"a", "b"}, {list_a, list_b}}]],
+    dodges = true,
     options = {{"bandwidth", "number", above = 0, doc = "of the kernel; default: Silverman's rule"}},
     prepare = read_groups, draw = draw_violin, swatch = block}
-  kinds.add{"strip", "every number of each group as a point; " .. group_note, dodges = true,
+  kinds.add{"strip", "every number of each group as a point; " .. group_note,
+    example = [[{"strip", {"a", "b"}, {list_a, list_b}}]],
+    dodges = true,
     options = {{"size", "number", above = 0, unit = "points", doc = "diameter"}, {"marker", "string", doc = "shape; default circle"},
       {"median", "boolean", default = true, doc = "a line at the median"}},
     prepare = read_groups, draw = draw_strip,

@@ -155,14 +155,18 @@ local function draw_bars(view, px, low, high, c, width, cap)
 end
 
 return function(kinds)
-  kinds.add{"line", "a curve through the points; of several runs, their mean with a band", options = line_options, ends = true,
+  kinds.add{"line", "a curve through the points; of several runs, their mean with a band",
+    example = [[{"line", x = steps, y = {run1, run2, run3}, label = "AdamW", spread = "std"}]],
+    options = line_options, ends = true,
     prepare = prepare_line, under = band_under, swatch = swatch_line,
     draw = function(layer, view)
       draw_line(layer, view)
       draw_markers(layer, view)
     end}
 
-  kinds.add{"step", "a staircase: values that hold for a while", ends = true,
+  kinds.add{"step", "a staircase: values that hold for a while",
+    example = [[{"step", steps, rate, where = "post"}]],
+    ends = true,
     options = copy(line_options, {{"where", "string", default = "post", choices = {"post", "pre", "mid"}, doc = "where it jumps"}}),
     prepare = function(layer)
       if layer.o.marker == nil then layer.o.marker = false end
@@ -180,7 +184,9 @@ return function(kinds)
       draw_markers(layer, view)
     end}
 
-  kinds.add{"band", "the area between two curves, or the spread of several runs", follows = true,
+  kinds.add{"band", "the area between two curves, or the spread of several runs",
+    example = [[{"band", x = steps, low = low, high = high}]],
+    follows = true, first = "x",
     options = {
       {"low", "any", doc = "lower curve"}, {"high", "any", doc = "upper curve"},
       {"runs", "any", doc = "list of lists (or 2-D tensor): one run a seed"},
@@ -201,6 +207,7 @@ return function(kinds)
     end}
 
   kinds.add{"errorbars", "points with bars of uncertainty",
+    example = [[{"errorbars", bits, error, error = sem}]],
     options = {
       {"error", "any", doc = "half-length of the bars: a number or a list"},
       {"low", "any", doc = "lower ends"}, {"high", "any", doc = "upper ends"},

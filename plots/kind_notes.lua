@@ -70,6 +70,7 @@ end
 
 local function reference(name, doc, axis)
   return {name, doc, options = line_options, colourless = true,
+    example = ([[{"%s", %s = 2.1, text = "entropy"}]]):format(name, axis),
     prepare = function(layer)
       layer.at = one_or_more(layer.o[axis], layer.where .. ": " .. axis)
       if #layer.at == 0 then options.fail("%s: needs %s=, a number or a list", layer.where, axis) end
@@ -101,7 +102,9 @@ return function(kinds)
   kinds.add(reference("hline", "horizontal reference lines at y", "y"))
   kinds.add(reference("vline", "vertical reference lines at x", "x"))
 
-  kinds.add{"region", "a shaded range of x or y", colourless = true,
+  kinds.add{"region", "a shaded range of x or y",
+    example = [[{"region", x = {2000, 3000}, text = "cooldown"}]],
+    colourless = true,
     options = {{"text", "string", doc = "written at its top"}},
     prepare = function(layer)
       local o = layer.o
@@ -135,7 +138,9 @@ return function(kinds)
     {"angle", "number", default = 0, unit = "degrees", doc = "against the clock"},
   }
 
-  kinds.add{"text", "a note at (x, y) of the data", options = text_options, colourless = true, above = true,
+  kinds.add{"text", "a note at (x, y) of the data",
+    example = [[{"text", x = 100, y = 2.5, text = "warm-up"}]],
+    options = text_options, colourless = true, above = true,
     prepare = function(layer)
       if type(layer.o.x) ~= "number" or type(layer.o.y) ~= "number" then options.fail("%s: needs x= and y=, numbers", layer.where) end
       layer.span = {}
@@ -146,7 +151,9 @@ return function(kinds)
         align = aligns[o.align], valign = 0.5, colour = o.colour and layer.colour or view.theme.ink, halo = view.theme.legend})
     end}
 
-  kinds.add{"arrow", "an arrow to (x, y) from (from_x, from_y), where its text stands", colourless = true, above = true,
+  kinds.add{"arrow", "an arrow to (x, y) from (from_x, from_y), where its text stands",
+    example = [[{"arrow", x = 3000, y = 0.02, from_x = 1500, from_y = 0.03, text = "jumps"}]],
+    colourless = true, above = true,
     options = {
       {"from_x", "number", required = true, doc = "where the text is"}, {"from_y", "number", required = true, doc = "where the text is"},
       {"text", "string", doc = "what to write at the tail"}, {"size", "number", above = 0, unit = "points", doc = "of the text"},

@@ -82,7 +82,9 @@ local function draw_scatter(layer, view)
 end
 
 return function(kinds)
-  kinds.add{"points", "markers at the points", options = point_options, prepare = prepare, draw = draw_plain, swatch = swatch}
+  kinds.add{"points", "markers at the points",
+    example = [[{"points", N, loss, label = "runs", fit = "a*x^-b+c"}]],
+    options = point_options, prepare = prepare, draw = draw_plain, swatch = swatch}
 
   local more = {
     {"value", "any", doc = "numbers that colour the points, with a colour bar"},
@@ -94,6 +96,8 @@ return function(kinds)
   local all = {}
   for _, e in ipairs(point_options) do all[#all + 1] = e end
   for _, e in ipairs(more) do all[#all + 1] = e end
-  kinds.add{"scatter", "points coloured and sized by numbers", options = all, prepare = prepare_scatter, draw = draw_scatter,
+  kinds.add{"scatter", "points coloured and sized by numbers",
+    example = [[{"scatter", norm, loss, value = sharpness, value_label = "sharpness"}]],
+    options = all, prepare = prepare_scatter, draw = draw_scatter,
     swatch = swatch}
 end

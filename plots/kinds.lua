@@ -1,10 +1,12 @@
 --- The kinds of layers. A kind is a table in one of the files listed here; panel.lua calls its functions:
+--   example            one line for help()
 --   options            what the layer accepts beyond the common options
 --   prepare(layer)     reads layer.o, sets layer.span = {x = {lists}, y = {lists}} (data limits) and its own fields
 --   under(layer, view) draws what lies below all lines: areas; optional
 --   draw(layer, view)  draws the rest
 --   over(layer, view)  draws what may stand outside the data area: numbers beside bars; optional
 --   swatch(layer, view, x, y, width)  its sign in the legend, about (x .. x + width, y)
+--   first              what a single list without a name is; default "y"
 --   colourless         takes no place in the colour cycle (notes, reference lines)
 --   ends               may be labelled at its right end
 -- view: scene, theme, x(v), y(v) to points, left, top, width, height, scales xs and ys.

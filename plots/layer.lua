@@ -42,11 +42,11 @@ local function split(given)
   return kind, named, place
 end
 
---- {"line", ys}, {"line", xs, ys}, {xs, ys}: places become x and y.
-local function name_places(place, named, where)
+--- {"line", ys}, {"line", xs, ys}, {xs, ys}: places become x and y; kinds without y take what they name first.
+local function name_places(place, named, kind, where)
   if #place > 2 then options.fail("%s: at most two lists without a name (x, y), got %d", where, #place) end
   if #place == 2 then named.x, named.y = place[1], place[2] end
-  if #place == 1 then named.y = place[1] end
+  if #place == 1 then named[kind.first or "y"] = place[1] end
 end
 
 local columns = {x = true, y = true, low = true, high = true, error = true, value = true, sizes = true}
@@ -124,7 +124,7 @@ function layers.read(given, index, panel)
   local name, named, place = split(given)
   local kind = kinds.find(name)
   local where = ("q.plot %s (layer %d)"):format(name, index)
-  name_places(place, named, where)
+  name_places(place, named, kind, where)
   look_up(named, panel.o.data, where)
   local out = {}
   for _, one in ipairs(expand_by(named, panel.o.data, where)) do

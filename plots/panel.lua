@@ -181,29 +181,39 @@ end
 
 -- --- styles ---
 
+--- The place in the colour cycle of a layer: a label keeps its place in all panels, others count up in their panel.
+local function choose_slot(layer, slots, taken, before)
+  local own = layer.o.label -- a fit's own label is only its numbers
+  if own and slots[own] then return slots[own] end
+  if layer.kind.follows and not own and before then return before.slot end
+  local slot = 1
+  while taken[slot] or (own and slots.used and slots.used[slot]) do slot = slot + 1 end
+  if own then
+    slots.used = slots.used or {}
+    slots[own], slots.used[slot] = slot, true
+  end
+  return slot
+end
+
 --- Gives every layer its colour. `slots` maps labels to places of the cycle and is shared by the panels of a figure.
 function Panel:assign_colours(slots)
-  local right = 0
-  for _, layer in ipairs(self.layers) do right = right + (layer.o.axis == "y2" and 1 or 0) end
-  local before
+  local right, before, taken = 0, nil, {}
+  for _, layer in ipairs(self.layers) do
+    right = right + (layer.o.axis == "y2" and 1 or 0)
+    if layer.o.label and slots[layer.o.label] then taken[slots[layer.o.label]] = true end
+  end
   for _, layer in ipairs(self.layers) do
     local o, theme = layer.o, self.theme
     local quiet = layer.kind.colourless or (layer.o.axis == "y2" and right == 1)
-    local named = self.o.colours and layer.label and self.o.colours[layer.label]
-    if o.colour == nil and named == nil and not quiet then
-      local own = layer.o.label -- a fit's own label is only its numbers
-      if own and slots[own] then layer.slot = slots[own]
-      elseif layer.kind.follows and not own and before then layer.slot = before.slot
-      else
-        slots.used = (slots.used or 0) + 1
-        layer.slot = slots.used
-      end
-      if own then slots[own] = layer.slot end
+    local given = o.colour or (self.o.colours and layer.label and self.o.colours[layer.label])
+    if given == nil and not quiet then
+      layer.slot = choose_slot(layer, slots, taken, before)
+      taken[layer.slot] = true
       layer.colour = theme.cycle[(layer.slot - 1) % #theme.cycle + 1]
-      if layer.kind.follows and not own and before then layer.colour = before.colour end
+      if layer.kind.follows and not o.label and before then layer.colour = before.colour end
     else
       layer.slot = type(o.colour) == "number" and o.colour or layer.label and slots[layer.label] or 1
-      layer.colour = (o.colour or named) and colour.parse(o.colour or named, layer.where, theme.cycle) or theme.muted
+      layer.colour = given and colour.parse(given, layer.where, theme.cycle) or theme.muted
     end
     if o.alpha and not layer.kind.colourless then layer.colour = colour.alpha(layer.colour, o.alpha) end
     if not layer.kind.colourless then before = layer end
@@ -457,7 +467,7 @@ function Panel:draw_legend(view, first, below)
     x, y = view.left + 5 + c[1] * (view.width - size.width - 10), view.top + 5 + c[2] * (view.height - size.height - 10)
   else
     size, x, y, ink = legend.place(self.entries, first, view)
-    if self.o.legend == "auto" and (not x or ink > 0.004) then
+    if self.o.legend == "auto" and (not x or ink > 0.0015) then
       return self.alone and not self.y2 and size.width < 0.3 * view.width and "right" or "top"
     end
     if not x then x, y = right - size.width - 5, view.top + 5 end

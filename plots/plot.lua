@@ -5,11 +5,14 @@
 --     {"hline", y = 2.1, text = "entropy"},
 --   }:save("loss.png")
 
+local axes = require "quench.plots.axis"
 local facets = require "quench.plots.facets"
 local figure = require "quench.plots.figure"
 local help = require "quench.help"
 local options = require "quench.options"
+local kinds = require "quench.plots.kinds"
 local panels = require "quench.plots.panel"
+local show = require "quench.plots.show"
 
 local plot = {}
 
@@ -141,6 +144,22 @@ help.add{"q.plot", plot, "q.plot{title=, x=, y=, ..., {kind, x=, y=, ...}, ...} 
 help.add{"q.plot.grid", plot.grid, "q.plot.grid{columns=, share=, letters=, plot, ...} -> figure",
   "Several panels on one page; colours belong to labels over all of them.", options = grid_spec,
   example = [[q.plot.grid{columns = 1, share = "x", letters = true, loss_plot, error_plot}:save("both.png")]], see = {"q.plot"}}
+-- One record a kind of layer; the example is the shortest use.
+for _, name in ipairs(kinds.names) do
+  local kind = kinds.list[name]
+  help.add{"q.plot." .. name, nil, ("{%q, ...} as a layer of q.plot"):format(name), kind.doc .. ".", options = kind.spec,
+    example = "q.plot{" .. kind.example .. "}", see = {"q.plot"}}
+end
+help.add{"q.plot.axis", nil, "x = {label =, scale =, ...} in q.plot", "Options of an axis (x, y, y2); a text alone is its label.",
+  options = axes.spec, example = [[q.plot{x = {label = "N", scale = "log2", ticks = {16, 64, 256}}, {"points", N, loss}}]], see = {"q.plot"}}
+help.add{"figure:save", figure.methods.save, "figure:save(path, {text =, dpi =}) -> figure",
+  "Writes a .png (with dpi and texts inside) or a .svg, atomically.", options = figure.save_options,
+  errors = "another ending; a folder that does not exist; texts that are not strings",
+  example = [[p:save("a.png", {dpi = 300, text = {parameters = "lr=0.01"}})]], see = {"q.plot", "figure:show"}}
+help.add{"figure:show", figure.methods.show, "figure:show{path =, columns =, rows =} -> path",
+  "Draws in the terminal: kitty, iTerm2 or sixel graphics where it answers, else braille; saves a PNG and prints its path.",
+  text = "QUENCH_GRAPHICS = kitty, iterm, sixel, text or none decides instead of asking. Not a terminal: only the PNG.",
+  options = show.options, example = "p:show()", see = {"figure:save"}}
 help.add{"q.plot.weights", plot.weights, "q.plot.weights(tensor, {title=, quantized=}) -> figure",
   "A weight matrix as a picture, with its distribution; with its quantized twin also errors and levels.", options = weights_spec,
   example = [[q.plot.weights(w, {quantized = wq}):save("w.png")]], see = {"q.plot"}}

@@ -107,7 +107,7 @@ end
 local function power_ticks(self, base, length, spacing)
   local first, last = math.ceil(self.u0 - 1e-9), math.floor(self.u1 + 1e-9)
   local stride = 1
-  while (last - first) / stride > math.max(1, length / spacing) do stride = stride == 1 and 2 or stride == 2 and 3 or stride + 3 end
+  while (last - first) / stride > math.max(1, 1.45 * length / spacing) do stride = stride == 1 and 2 or stride == 2 and 3 or stride + 3 end
   local t = {major = {}, labels = {}, minor = {}}
   for k = first, last do
     if k % stride == 0 then
@@ -174,27 +174,35 @@ local function log2_ticks(self, length, spacing)
   return t
 end
 
+--- Zero first, then powers from the large to the small ones, each where there is still room.
 local function symlog_ticks(self, length, spacing)
   local low, high = self:limits()
   local t = {major = {}, labels = {}, minor = {}}
   local first = math.ceil(log10(self.linear) - 1e-9)
-  local last = math.ceil(log10(math.max(math.abs(low), math.abs(high), self.linear * 10)))
-  local room = math.max(1, length / (self.u1 - self.u0) / spacing * 1.2) -- labels a decade
-  local stride = math.max(1, math.ceil(1 / room))
-  local function add(v, label)
-    if v >= low and v <= high then t.major[#t.major + 1], t.labels[#t.labels + 1] = v, label end
+  local last = math.max(first, math.floor(log10(math.max(math.abs(low), math.abs(high), self.linear)) + 1e-9))
+  local per_u, kept = length / (self.u1 - self.u0), {}
+  local function add(v)
+    if v < low or v > high then return end
+    local u = self.forward(v)
+    for _, other in ipairs(kept) do
+      if math.abs(self.forward(other) - u) * per_u < 0.4 * spacing then return end
+    end
+    kept[#kept + 1] = v
   end
+  add(0)
   for k = last, first, -1 do
-    if (k - first) % stride == 0 then add(-10 ^ k, "−" .. text.power(10, k)) end
-  end
-  add(0, "0")
-  for k = first, last do
-    if (k - first) % stride == 0 then add(10 ^ k, text.power(10, k)) end
-    for m = 2, 9 do
+    add(10 ^ k)
+    add(-10 ^ k)
+    for m = 1, 9 do
       for _, v in ipairs{m * 10 ^ k, -m * 10 ^ k} do
         if v >= low and v <= high then t.minor[#t.minor + 1] = v end
       end
     end
+  end
+  table.sort(kept)
+  for i, v in ipairs(kept) do
+    local power = v ~= 0 and text.power(10, math.floor(log10(math.abs(v)) + 0.5))
+    t.major[i], t.labels[i] = v, v == 0 and "0" or (v < 0 and "−" or "") .. power
   end
   return t
 end

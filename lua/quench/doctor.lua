@@ -101,6 +101,7 @@ local function pictures(r)
   local columns, rows = machine.terminal_size(1)
   r:line("terminal", "%s%s%s", os.getenv("TERM") or "none", columns and (", %d x %d"):format(columns, rows) or ", size unknown",
     os.getenv("NO_COLOR") and ", NO_COLOR is set" or "")
+  r:line("graphics", "%s", require("quench.plots.show").method())
 end
 
 local function folders(r)
