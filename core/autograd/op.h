@@ -148,6 +148,7 @@ Tensor *op_mean(Tensor *x, int axis, bool keep);
 Tensor *op_max(Tensor *x, int axis, bool keep);
 Tensor *op_min(Tensor *x, int axis, bool keep);
 Tensor *op_argmax(Tensor *x, int axis, bool keep); /* i32, 0-based, no gradient */
+Tensor *op_kth(Tensor *x, int64_t k);               /* k-th smallest (from 0) of each row of the last axis, no gradient */
 Tensor *op_logsumexp(Tensor *x, int axis, bool keep);
 Tensor *op_cumsum(Tensor *x, int axis);
 Tensor *op_softmax(Tensor *x, int axis);

@@ -123,6 +123,9 @@ typedef struct Kernels {
   void (*softmax)(int64_t rows, int64_t n, const void *x, void *y);
   void (*softmax_backward)(int64_t rows, int64_t n, const void *y, const void *dy, void *dx); /* dx = y (dy - sum y dy) */
 
+  /* --- order.c: y (rows) is the k-th smallest (from 0) of each row of x (rows, n), which is scrambled; NaN if there is one --- */
+  void (*select_rows)(int64_t rows, int64_t n, int64_t k, void *x, void *y);
+
   /* --- product.c --- */
   void (*gemm)(const Gemm *g);
   /* c (n, n) = alpha a a^T + beta c, a (n, k) dense, or a^T a with a (k, n) if transpose; both triangles filled */

@@ -188,6 +188,14 @@ static int mean(lua_State *L) { return reduction(L, op_mean); }
 static int max(lua_State *L) { return reduction(L, op_max); }
 static int min(lua_State *L) { return reduction(L, op_min); }
 static int argmax(lua_State *L) { return reduction(L, op_argmax); }
+static int kth(lua_State *L) { /* t:kth(k): k from 1, along the last axis */
+  Tensor *t = bind_tensor(L, 1);
+  return bind_push_tensor(L, op_kth(t, bind_integer(L, 2, "k") - 1));
+}
+static int median(lua_State *L) { /* along the last axis; of an even count the lower middle one */
+  Tensor *t = bind_tensor(L, 1);
+  return bind_push_tensor(L, op_kth(t, t->ndim ? (t->shape[t->ndim - 1] - 1) / 2 : 0));
+}
 static int logsumexp(lua_State *L) { return reduction(L, op_logsumexp); }
 
 static int along_axis(lua_State *L, Tensor *(*op)(Tensor *, int)) {
@@ -335,7 +343,7 @@ static const luaL_Reg methods[] = {
   {"maximum", maximum}, {"minimum", minimum}, {"clamp", clamp}, {"view", view}, {"reshape", view}, {"expand", expand}, {"permute", permute},
   {"t", transpose}, {"transpose", transpose}, {"narrow", narrow}, {"select", select}, {"pad", pad}, {"split", split},
   {"contiguous", contiguous}, {"detach", detach}, {"clone", clone}, {"to", to}, {"sum", sum}, {"mean", mean}, {"max", max}, {"min", min},
-  {"argmax", argmax}, {"logsumexp", logsumexp}, {"softmax", softmax}, {"log_softmax", log_softmax}, {"cumsum", cumsum}, {"norm", norm},
+  {"argmax", argmax}, {"kth", kth}, {"median", median}, {"logsumexp", logsumexp}, {"softmax", softmax}, {"log_softmax", log_softmax}, {"cumsum", cumsum}, {"norm", norm},
   {"dot", dot}, {"all_finite", all_finite}, {"matmul", matmul}, {"linear", linear}, {"pick", pick},
   {"requires_grad", requires_grad}, {"needs_grad", needs_grad}, {"backward", backward}, {NULL, NULL},
 };

@@ -15,6 +15,7 @@ local modules = {
   json = "quench.json",
   lab = "quench.lab",
   linalg = "quench.linalg",
+  metrics = "quench.metrics",
   models = "quench.models",
   nn = "quench.nn",
   optim = "quench.optim",

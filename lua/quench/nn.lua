@@ -14,24 +14,42 @@ for name, fn in pairs(c) do nn[name] = fn end
 --- Called as observe(record, x) before each linear layer while set; see nn.watching.
 nn.observe = nil
 
---- x (..., in) times the record's weight (out, in), plus its bias.
-function nn.linear(record, x)
+--- Called as trace(record, fn, ...) in the place of fn(record, ...) for each module while set; see nn.tracing.
+nn.trace = nil
+
+--- fn(record, ...): a module (norm, linear layer, attention, mixer, sum) that can be traced. record has its name, the
+-- first arguments are the tensors that go in.
+function nn.module(record, fn, ...)
+  if nn.trace then return nn.trace(record, fn, ...) end
+  return fn(record, ...)
+end
+
+local function linear(record, x)
   if nn.observe then nn.observe(record, x) end
   if record.forward then return record.forward(record, x) end
   return q.linear(x, record.weight, record.bias)
 end
 
---- Calls fn(...) with observe(record, x) set, and takes it away again whatever happens.
-function nn.watching(observe, fn, ...)
-  local before = nn.observe
-  nn.observe = observe
+--- x (..., in) times the record's weight (out, in), plus its bias.
+function nn.linear(record, x) return nn.module(record, linear, x) end
+
+--- Calls fn(...) with nn[key] set to value, and puts the old one back whatever happens.
+local function with(key, value, fn, ...)
+  local before = nn[key]
+  nn[key] = value
   local function finish(ok, ...)
-    nn.observe = before
+    nn[key] = before
     if not ok then error((...), 0) end
     return ...
   end
   return finish(pcall(fn, ...))
 end
+
+--- Calls fn(...) with observe(record, x) set.
+function nn.watching(observe, fn, ...) return with("observe", observe, fn, ...) end
+
+--- Calls fn(...) with trace(record, fn, ...) set.
+function nn.tracing(trace, fn, ...) return with("trace", trace, fn, ...) end
 
 --- Cosines and sines (time, rotated/2) of positions 0 .. time-1; frequencies theta^(-2j/rotated),
 -- or the list `frequencies` (radians a position) for scaled variants.

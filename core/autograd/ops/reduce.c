@@ -114,6 +114,17 @@ Tensor *op_argmax(Tensor *x, int axis, bool keep) {
   return op_cast(reduced(R_ARGMAX, x, axis, keep), I32);
 }
 
+Tensor *op_kth(Tensor *x, int64_t k) {
+  if (!x || !op_check_real("kth", x, "x")) return NULL;
+  if (x->ndim == 0 || k < 0 || k >= x->shape[x->ndim - 1])
+    return fail(ERR_ARGUMENT, "kth: there is no value %lld in rows of shape %s", (long long)k + 1, shape_text(x)), NULL;
+  int64_t n = x->shape[x->ndim - 1];
+  Tensor *y = op_new(x->dtype, x->ndim - 1, x->shape), *own; /* the kernel scrambles its rows */
+  if (!y || tensor_cast(x, x->dtype, &own) != OK || !pool_keep(own)) return NULL;
+  kernels_for(x)->select_rows(tensor_numel(x) / n, n, k, tensor_data(own), tensor_data(y));
+  return y;
+}
+
 /* --- rows along the last axis: softmax and log-sum-exp --- */
 
 /* Calls rows(x with `axis` moved last) and moves it back. */

@@ -33,6 +33,9 @@ void K(softmax_backward)(int64_t rows, int64_t n, const void *y, const void *dy,
 /* product.c */
 void K(gemm)(const Gemm *g);
 
+/* order.c */
+void K(select_rows)(int64_t rows, int64_t n, int64_t k, void *x, void *y);
+
 /* index.c */
 void K(gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);
 void K(scatter_add_rows)(int64_t n, int64_t rows, int64_t width, const void *dy, const int32_t *ids, void *dtable);

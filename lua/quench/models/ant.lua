@@ -60,6 +60,7 @@ function family.layer(m, c, i)
     return m:add_linear(p .. name, i, rows, columns, {std = std, group = group and p .. group})
   end
   return {
+    name = p .. "attention", layer = i, kind = "attention",
     q = linear("attention.q", d, d, "qkv"), k = linear("attention.k", narrow, d, "qkv"), v = linear("attention.v", narrow, d, "qkv"),
     o = linear("attention.o", d, d),
     scale = m:add(p .. "attention.scale", {1, 1, c.num_attention_heads, 1}, {value = math.sqrt(c.head_dim), layer = i}),
@@ -77,7 +78,7 @@ end
 -- Each head (B, T, H, W) to length 1; 1e-24 stands for torch's bound of 1e-12 on the length.
 local function unit(x) return x * (x:square():sum(4, true) + 1e-24):rsqrt() end
 
-local function attention(m, b, x)
+local function attention(b, x, m)
   local c = m.config
   local B, T, H, W = x:size(1), x:size(2), c.num_attention_heads, c.head_dim
   local query, key, value = nn.linear(b.q, x):view(B, T, H, W), nn.linear(b.k, x):view(B, T, H / c.kv_ratio, W), nn.linear(b.v, x)
@@ -90,7 +91,7 @@ function family.embed(m, ids) return blocks.embed(m, m.embedding, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  h = blocks.add(m, h, blocks.norm(b.norm1, attention(m, b, h)))
+  h = blocks.add(m, h, blocks.norm(b.norm1, nn.module(b, attention, h, m)))
   return blocks.add(m, h, blocks.norm(b.norm2, blocks.feed(b.mlp, h)))
 end
 

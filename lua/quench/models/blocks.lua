@@ -46,7 +46,9 @@ end
 function blocks.embed(m, weight, ids) return m:dropout(q.embedding(weight, ids), m.config.hidden_dropout) end
 
 --- h + branch, with dropout on the branch while training.
-function blocks.add(m, h, branch) return h + m:dropout(branch, m.config.hidden_dropout) end
+local SUM = {name = "sum", kind = "sum"}
+local function sum(_, h, branch, m) return h + m:dropout(branch, m.config.hidden_dropout) end
+function blocks.add(m, h, branch) return nn.module(SUM, sum, h, branch, m) end
 
 --- The output projection, a record for nn.linear: tied is the embedding, or false for a matrix of its own.
 function blocks.head(m, name, tied, rows, width, std)
@@ -58,23 +60,25 @@ end
 
 --- RMS norm with a gain of `width` values. layer: the block's number, or nil.
 function blocks.rms_norm(m, name, width, eps, layer)
-  return {kind = "rms", eps = eps, weight = m:add(name .. ".weight", {width}, {value = 1, layer = layer})}
+  return {name = name, layer = layer, kind = "rms", eps = eps, weight = m:add(name .. ".weight", {width}, {value = 1, layer = layer})}
 end
 
 --- LayerNorm; how.bias adds a shift, how.plain leaves both out.
 function blocks.layer_norm(m, name, width, eps, layer, how)
-  local record = {kind = "layer", eps = eps}
+  local record = {name = name, layer = layer, kind = "layer", eps = eps}
   if how and how.plain then return record end
   record.weight = m:add(name .. ".weight", {width}, {value = 1, layer = layer})
   if how and how.bias then record.bias = m:add(name .. ".bias", {width}, {value = 0, layer = layer}) end
   return record
 end
 
---- Normalises over the last axis of x.
-function blocks.norm(record, x)
+local function normalise(record, x)
   if record.kind == "rms" then return nn.rms_norm(x, record.weight, record.eps) end
   return nn.layer_norm(x, record.weight, record.bias, record.eps)
 end
+
+--- Normalises over the last axis of x.
+function blocks.norm(record, x) return nn.module(record, normalise, x) end
 
 -- ---- attention ------------------------------------------------------------
 
@@ -92,6 +96,7 @@ function blocks.attention(m, prefix, layer, how)
     options.fail("models.%s: %d heads cannot share %d key-value heads evenly", m.family, how.heads, how.kv_heads)
   end
   local a = {
+    name = prefix:gsub("%.$", ""), layer = layer, kind = "attention",
     heads = how.heads, kv_heads = how.kv_heads, width = how.width, rope = how.rope, window = how.window, clip = how.clip,
     qk_norm = how.qk_norm, scale = how.scale or how.width ^ -0.5,
     q = linear("q_proj", wide, d, how.std, how.bias), k = linear("k_proj", narrow, d, how.std, how.bias),
@@ -113,8 +118,7 @@ function blocks.turn(m, rope, query, key)
   return nn.rotary(query, cos, sin, rope.rotated, rope.interleaved), nn.rotary(key, cos, sin, rope.rotated, rope.interleaved)
 end
 
---- x (B, T, D) to (B, T, D).
-function blocks.attend(m, a, x)
+local function attend(a, x, m)
   local B, T = x:size(1), x:size(2)
   local query, key, value = nn.linear(a.q, x), nn.linear(a.k, x), nn.linear(a.v, x)
   if a.qk_norm == "width" then query, key = blocks.norm(a.q_norm, query), blocks.norm(a.k_norm, key) end
@@ -125,6 +129,9 @@ function blocks.attend(m, a, x)
   local y = nn.attention(query, key, value:view(B, T, a.kv_heads, a.width), a.scale, a.window)
   return nn.linear(a.o, y:view(B, T, a.heads * a.width))
 end
+
+--- x (B, T, D) to (B, T, D).
+function blocks.attend(m, a, x) return nn.module(a, attend, x, m) end
 
 -- ---- MLPs -----------------------------------------------------------------
 

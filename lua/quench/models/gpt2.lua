@@ -55,6 +55,7 @@ function family.layer(m, c, i)
     return m:add_linear(prefix .. name, i, rows, columns, {std = deviation, bias = true, transposed = true})
   end
   return {
+    name = prefix .. "attn", layer = i, kind = "attention",
     norm1 = norm(m, prefix .. "ln_1", i), qkv = linear("attn.c_attn", 3 * d, d, std), out = linear("attn.c_proj", d, d, out_std),
     norm2 = norm(m, prefix .. "ln_2", i),
     mlp = blocks.mlp(m, prefix .. "mlp.", i, {"c_fc", "c_proj"},
@@ -73,7 +74,7 @@ function family.embed(m, ids)
   return m:dropout(q.embedding(m.wte, ids) + m.wpe:narrow(1, 1, time), m.config.hidden_dropout)
 end
 
-local function attention(m, b, i, x)
+local function attention(b, x, m, i)
   local c = m.config
   local B, T, width = x:size(1), x:size(2), c.n_embd / c.n_head
   local query, key, value = nn.linear(b.qkv, x):view(B, T, 3 * c.n_head, width):split({c.n_head, c.n_head, c.n_head}, 3)
@@ -83,7 +84,7 @@ end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  h = blocks.add(m, h, attention(m, b, i, blocks.norm(b.norm1, h)))
+  h = blocks.add(m, h, nn.module(b, attention, blocks.norm(b.norm1, h), m, i))
   return blocks.add(m, h, blocks.feed(b.mlp, blocks.norm(b.norm2, h)))
 end
 

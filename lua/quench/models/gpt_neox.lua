@@ -74,6 +74,7 @@ function family.layer(m, c, i)
   local p, d, std = ("gpt_neox.layers.%d."):format(i - 1), c.hidden_size, c.initializer_range
   local function linear(name, rows, columns) return m:add_linear(p .. name, i, rows, columns, {std = std, bias = true}) end
   return {
+    name = p .. "attention", layer = i, kind = "attention",
     norm1 = norm(m, p .. "input_layernorm", i), norm2 = norm(m, p .. "post_attention_layernorm", i),
     qkv = linear("attention.query_key_value", 3 * d, d), dense = linear("attention.dense", d, d),
     mlp = blocks.mlp(m, p .. "mlp.", i, {"dense_h_to_4h", "dense_4h_to_h"},
@@ -87,7 +88,7 @@ function family.output(m, c)
 end
 
 -- (B, T, D) to (B, T, D). The rows of the fused projection are [q k v] head by head.
-local function attention(m, b, x)
+local function attention(b, x, m)
   local c = m.config
   local B, T, H = x:size(1), x:size(2), c.num_attention_heads
   local width = c.hidden_size / H
@@ -100,7 +101,7 @@ function family.embed(m, ids) return blocks.embed(m, m.embed_in, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  local mixed = blocks.add(m, h, attention(m, b, blocks.norm(b.norm1, h)))
+  local mixed = blocks.add(m, h, nn.module(b, attention, blocks.norm(b.norm1, h), m))
   return blocks.add(m, mixed, blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed)))
 end
 

@@ -45,7 +45,9 @@ function mixer.family(def)
 
   function family.layer(m, c, i)
     local p = ("backbone.layers.%d."):format(i - 1)
-    return {norm = norm(m, p .. "norm", i), mixer = family.mixer(m, c, i, p .. "mixer.")}
+    local mix = family.mixer(m, c, i, p .. "mixer.")
+    mix.name, mix.layer, mix.kind = p .. "mixer", i, "mixer"
+    return {norm = norm(m, p .. "norm", i), mixer = mix}
   end
 
   function family.output(m, c)
@@ -55,9 +57,11 @@ function mixer.family(def)
 
   function family.embed(m, ids) return blocks.embed(m, m.embeddings, ids) end
 
+  local function mix(record, x, m) return family.mix(m, record, x) end
+
   function family.block(m, i, h)
     local b = m.blocks[i]
-    return blocks.add(m, h, family.mix(m, b.mixer, blocks.norm(b.norm, h)))
+    return blocks.add(m, h, nn.module(b.mixer, mix, blocks.norm(b.norm, h), m))
   end
 
   function family.norm(m, h) return blocks.norm(m.final_norm, h) end

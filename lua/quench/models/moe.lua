@@ -13,7 +13,7 @@ local moe = {}
 --- Declares a router and experts. names: {router, experts, gate, up, down}, experts with a %d.
 -- how: experts, chosen (experts a token), inner, act, std, normalise (weights of the chosen sum to 1).
 function moe.make(m, prefix, layer, names, how)
-  local record = {chosen = how.chosen, normalise = how.normalise, experts = {}}
+  local record = {name = prefix:gsub("%.$", ""), layer = layer, kind = "experts", chosen = how.chosen, normalise = how.normalise, experts = {}}
   -- the router is small and decides everything: it is not quantized
   record.router = m:add_linear(prefix .. names[1], layer, how.experts, m.config.hidden_size, {std = how.std, quantize = false})
   for e = 1, how.experts do
@@ -45,8 +45,7 @@ local function choose(p, count)
   return lists, q.tensor(mask, p:dtype())
 end
 
---- x (B, T, D) to (B, T, D).
-function moe.feed(record, x)
+local function feed(record, x)
   local B, T, D = x:size(1), x:size(2), x:size(3)
   local flat = x:view(B * T, D)
   local p = nn.linear(record.router, flat):softmax(2)
@@ -64,5 +63,8 @@ function moe.feed(record, x)
   end
   return total:view(B, T, D)
 end
+
+--- x (B, T, D) to (B, T, D).
+function moe.feed(record, x) return nn.module(record, feed, x) end
 
 return moe
