@@ -9,6 +9,7 @@ local modules = {
   curvature = "quench.curvature",
   convert = "quench.convert",
   data = "quench.data",
+  disk = "quench.disk",
   eval = "quench.eval",
   fit = "quench.fit",
   help = "quench.help",

@@ -74,7 +74,9 @@ end
 -- how: as for initial; role: input, hidden, vector or output; decay: boolean; layer; transposed: the file has (in, out).
 function Model:add(name, shape, how)
   local record = {name = name, role = how.role or "vector", decay = how.decay or false, layer = how.layer, transposed = how.transposed}
+  record.part = self.part
   record.tensor = self.source and self.source(record, shape) or initial(self, name, shape, how)
+  if self.lazy then q.keep(record.tensor) end -- close frees it, not the scope that happens to be open
   if not self.frozen then record.tensor:requires_grad() end
   self.records[#self.records + 1] = record
   return record.tensor
@@ -84,7 +86,9 @@ end
 -- how: std, bias, bias_fill, group (linears with one input share it), role, transposed, quantize (false: left alone).
 function Model:add_linear(name, layer, rows, columns, how)
   how = how or {}
-  local record = {name = name, layer = layer, group = how.group or name, role = how.role or "hidden", quantize = how.quantize}
+  local record = {
+    name = name, layer = layer, group = how.group or name, role = how.role or "hidden", quantize = how.quantize, part = self.part,
+  }
   record.weight = self:add(name .. ".weight", {rows, columns},
     {std = how.std or 0.02, role = record.role, decay = true, layer = layer, transposed = how.transposed})
   if how.bias then
@@ -97,12 +101,12 @@ end
 --- A number that the checkpoint keeps as a tensor but that is not trained.
 function Model:constant(name, value)
   if self.source then value = self.source({name = name, constant = value}) end
-  self.constants[#self.constants + 1] = {name = name, value = value}
+  self.constants[#self.constants + 1] = {name = name, value = value, part = self.part}
   return value
 end
 
 --- A model of a family. source(record, shape) -> tensor gives the parameters instead of chance; frozen: no gradients;
--- lazy: no blocks, they are made by open_block.
+-- lazy: nothing is made but by open.
 function models.build(name, config, how)
   local family = models.family(name)
   local given = {}
@@ -125,12 +129,13 @@ function models.build(name, config, how)
   local self = setmetatable({
     family = name, class = family, config = family.config(given), seed = seed, dtype = dtype,
     records = {}, linear_records = {}, constants = {}, blocks = {}, source = how and how.source, frozen = how and how.frozen,
-    lazy = how and how.lazy or false, raw = how and how.raw,
+    lazy = how and how.lazy or false, opened = {}, raw = how and how.raw,
   }, Model)
-  family.input(self, self.config)
-  for i = 1, self.lazy and 0 or self:layers() do self.blocks[i] = family.layer(self, self.config, i) end
-  family.output(self, self.config)
-  if not self.lazy then self.source = nil end
+  if self.lazy then return self end
+  self:make("input")
+  for i = 1, self:layers() do self:make(i) end
+  self:make("output")
+  self.source = nil
   return self
 end
 
@@ -145,6 +150,7 @@ function models.shapes(name, config)
     return stand_in
   end
   local m = models.build(name, config, {source = source, frozen = true})
+  stand_in:free()
   return list, m.config
 end
 
@@ -158,13 +164,25 @@ function models.new(name, config) return models.build(name, config) end
 function Model:layers() return self.class.layers(self.config) end
 
 --- Token ids (B, T) to the input of the first block (B, T, D).
-function Model:embed(ids) return self.class.embed(self, ids) end
+function Model:embed(ids)
+  self:open("input")
+  return self.class.embed(self, ids)
+end
 
---- Block i (1-based) on h (B, T, D).
-function Model:block(i, h) return self.class.block(self, i, h) end
+--- Block i (1-based) on h (B, T, D). A lazy model's block is read for this call alone unless it is open.
+function Model:block(i, h)
+  if not self.lazy or self.opened[i] then return self.class.block(self, i, h) end
+  self:open(i)
+  local y = self.class.block(self, i, h)
+  self:close(i)
+  return y
+end
 
 --- The last hidden state after the final norm (B, T, D).
-function Model:norm(h) return self.class.norm(self, h) end
+function Model:norm(h)
+  self:open("output")
+  return self.class.norm(self, h)
+end
 
 --- The final norm and the output projection: h (B, T, D) to logits (B, T, V).
 function Model:head(h) return self.class.head(self, self:norm(h)) end
@@ -212,20 +230,39 @@ function Model:dropout(x, p)
   return nn.dropout(x, p, self.dropout_stream)
 end
 
--- ---- one block at a time --------------------------------------------------
+-- ---- parts of a lazy model ------------------------------------------------
 
---- Makes block i of a lazy model from its source.
-function Model:open_block(i)
-  self.marks = {#self.records, #self.linear_records, #self.constants}
-  self.blocks[i] = self.class.layer(self, self.config, i)
+--- Declares the parameters of a part: "input", "output" or the number of a block.
+function Model:make(part)
+  self.part = part
+  if part == "input" then self.class.input(self, self.config)
+  elseif part == "output" then self.class.output(self, self.config)
+  else self.blocks[part] = self.class.layer(self, self.config, part) end
+  self.part = nil
 end
 
---- Forgets it again.
-function Model:close_block(i)
-  self.blocks[i] = nil
-  for k, list in ipairs{self.records, self.linear_records, self.constants} do
-    while #list > self.marks[k] do table.remove(list) end
+--- Reads a part of a lazy model, if it is not there. A tied head needs the embedding.
+function Model:open(part)
+  if not self.lazy or self.opened[part] then return end
+  if part == "output" and self.config.tie_word_embeddings then self:open("input") end
+  self:make(part)
+  self.opened[part] = true
+end
+
+local function without(list, part)
+  local rest = {}
+  for _, r in ipairs(list) do
+    if r.part ~= part then rest[#rest + 1] = r elseif r.tensor then r.tensor:free() end
   end
+  return rest
+end
+
+--- Gives its memory back.
+function Model:close(part)
+  if not self.lazy or not self.opened[part] then return end
+  self.opened[part], self.blocks[part] = nil, nil
+  self.records, self.constants = without(self.records, part), without(self.constants, part)
+  self.linear_records = without(self.linear_records, part)
 end
 
 -- ---- parameters -----------------------------------------------------------
@@ -261,9 +298,10 @@ end
 --- Number of parameters, and of those outside the embeddings and the head.
 function Model:count()
   local total, inner = 0, 0
-  for _, r in ipairs(self.records) do
-    total = total + r.tensor:numel()
-    if r.role ~= "input" and r.role ~= "output" then inner = inner + r.tensor:numel() end
+  for _, r in ipairs(self.lazy and models.shapes(self.family, self.config) or self.records) do
+    local n = r.numel or r.tensor:numel()
+    total = total + n
+    if r.role ~= "input" and r.role ~= "output" then inner = inner + n end
   end
   return total, inner
 end
@@ -328,7 +366,7 @@ help.add{"q.models.names", models.names, "names() -> list", "The names of the fa
   example = "print(table.concat(q.models.names(), ' '))", see = {"q.models.new"}}
 
 local files = require("quench.models.files")(models)
-models.load, models.config = files.load, files.config
+models.load, models.config, models.files = files.load, files.config, files
 Model.save = files.save
 
 return models

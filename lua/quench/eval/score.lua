@@ -27,17 +27,18 @@ function M.through(model, batches, visit)
   local h = q.scope(function()
     local list = {}
     for k, ids in ipairs(batches) do list[k] = model:embed(ids) end
+    model:close("input")
     return list
   end)
   for i = 1, model:layers() do
     h = q.scope(function()
       local next_h = {}
-      model:open_block(i)
+      model:open(i)
       for k, x in ipairs(h) do
         next_h[k] = q.scope(function() return model:block(i, x) end)
         x:free()
       end
-      model:close_block(i)
+      model:close(i)
       return next_h
     end)
     q.system.check_interrupt()
@@ -46,6 +47,8 @@ function M.through(model, batches, visit)
     q.scope(visit, k, x)
     x:free()
   end
+  model:close("output")
+  model:close("input")
 end
 
 --- Calls each(logits (n, V), targets (n), first) on slices of the rows of h (N, D) with their targets (N).

@@ -74,7 +74,7 @@ return function(models)
   end
 
   --- The content of config.json for a model; keys that we do not know stay as they were.
-  local function to_file(m, dtype)
+  function M.to_file(m, dtype)
     local raw = {}
     for key, value in pairs(m.raw or {}) do raw[key] = value end
     for key, value in pairs(m.config) do raw[key] = value end
@@ -103,7 +103,7 @@ return function(models)
 
   --- A source of parameters: an open file seen through the family's names. Some writers leave out the first
   -- part of a name ("transformer.", "model."): then so do we.
-  local function source_of(file, dtype, path)
+  function M.source(file, dtype, path)
     local used = {}
     local function find(name)
       if file:has(name) then return name end
@@ -151,7 +151,7 @@ return function(models)
     {"dtype", "string", default = "f32", choices = {"f32", "f64"}, doc = "to compute in"},
     {"config", "table", default = {}, doc = "values that win over config.json, e.g. {rope_theta = 50000}"},
     {"frozen", "boolean", default = false, doc = "parameters without gradients"},
-    {"lazy", "boolean", default = false, doc = "blocks are read one by one, by open_block; implies frozen"},
+    {"lazy", "boolean", default = false, doc = "parts are read when they are needed, and given back; implies frozen"},
   })
 
   function M.load(dir, given)
@@ -159,7 +159,7 @@ return function(models)
     local name, config, raw = M.config(dir, o.config)
     config.dtype = o.dtype
     local file = q.open(dir)
-    local source, used = source_of(file, o.dtype, dir)
+    local source, used = M.source(file, o.dtype, dir)
     local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
     m.path = dir
     if o.lazy then m.file = file return m end
@@ -182,33 +182,47 @@ return function(models)
     return files
   end
 
-  --- Names and tensors as the file has them.
-  local function file_tensors(m, dtype)
+  --- Names and tensors as the file has them, of the whole model or of one part.
+  function M.file_tensors(m, dtype, part)
     local list = {}
     for _, r in ipairs(m.records) do
-      local t = r.tensor:detach()
-      if r.transposed then t = t:t():contiguous() end
-      if t:dtype() ~= dtype then t = t:to(dtype) end
-      list[#list + 1] = {r.name, t}
+      if not part or r.part == part then
+        local t = r.tensor:detach()
+        if r.transposed then t = t:t():contiguous() end
+        if t:dtype() ~= dtype then t = t:to(dtype) end
+        list[#list + 1] = {r.name, t}
+      end
     end
-    for _, k in ipairs(m.constants) do list[#list + 1] = {k.name, q.tensor(k.value, "f32"):to(dtype)} end
+    for _, k in ipairs(m.constants) do
+      if not part or k.part == part then list[#list + 1] = {k.name, q.tensor(k.value, "f32"):to(dtype)} end
+    end
     return list
   end
 
-  local function write(path, list)
-    local tensors = {}
+  --- One file of weights; metadata beside what transformers asks for.
+  function M.write(path, list, metadata)
+    local tensors, about = {}, {format = "pt"}
     for _, item in ipairs(list) do tensors[item[1]] = item[2] end
-    q.save(path, tensors, {format = "pt"})
+    for key, value in pairs(metadata or {}) do about[key] = value end
+    q.save(path, tensors, about)
+  end
+
+  --- The name of shard i of n.
+  function M.shard(i, n) return ("model-%05d-of-%05d.safetensors"):format(i, n) end
+
+  --- The index of shards: map is tensor -> name of its file.
+  function M.write_index(dir, map, total)
+    q.system.write_file(dir .. "/model.safetensors.index.json", json.encode{metadata = {total_size = total}, weight_map = map} .. "\n")
   end
 
   local function write_shards(dir, files)
     local map, total = {}, 0
     for i, list in ipairs(files) do
-      local name = ("model-%05d-of-%05d.safetensors"):format(i, #files)
-      write(dir .. "/" .. name, list)
+      local name = M.shard(i, #files)
+      M.write(dir .. "/" .. name, list)
       for _, item in ipairs(list) do map[item[1]], total = name, total + item[2]:nbytes() end
     end
-    q.system.write_file(dir .. "/model.safetensors.index.json", json.encode{metadata = {total_size = total}, weight_map = map} .. "\n")
+    M.write_index(dir, map, total)
   end
 
   local save_spec = options.spec("q.models.save", {
@@ -218,12 +232,12 @@ return function(models)
 
   function M.save(m, dir, given)
     local o = save_spec(given)
-    if m.lazy then options.fail("models: a model that is read block by block cannot be saved whole") end
+    if m.lazy then options.fail("q.models.save: a lazy model has nothing in memory to save; q.disk.quantize writes one") end
     q.system.make_directories(dir)
     q.scope(q.no_grad, function()
-      local files = split(file_tensors(m, o.dtype or m.dtype), o.shard)
-      if #files == 1 then write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
-      q.system.write_file(dir .. "/config.json", json.encode(to_file(m, o.dtype or m.dtype)) .. "\n")
+      local files = split(M.file_tensors(m, o.dtype or m.dtype), o.shard)
+      if #files == 1 then M.write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
+      q.system.write_file(dir .. "/config.json", json.encode(M.to_file(m, o.dtype or m.dtype)) .. "\n")
     end)
     return m
   end

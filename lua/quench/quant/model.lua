@@ -280,6 +280,49 @@ local function summary(report)
   return report
 end
 
+local function new_work(model, original, o, method)
+  local work = {model = model, original = original, o = o, method = method, report = {}, total = 0, input = {}, needs = {}}
+  for key, value in pairs(method.needs) do work.needs[key] = value end
+  if o.errors then work.needs.hessian = true end
+  return setmetatable(work, Work)
+end
+
+--- For a model whose blocks come one at a time and are changed in place (quench.disk): work:layer(i) for each.
+function M.begin(model, given)
+  local spec, method = spec_of(given.method or "gptq")
+  local o = spec(given)
+  for _, key in ipairs{"activations", "kv", "resume", "inputs"} do
+    if o[key] then options.fail("q.disk.quantize: %s is not for models on disk", key) end
+  end
+  if o.head then options.fail("q.disk.quantize: head is not for models on disk") end
+  if method.needs.drift then options.fail("q.disk.quantize: method '%s' needs the whole model in memory", o.method) end
+  if not o.calibration and next(method.needs) then
+    options.fail("q.disk.quantize: method '%s' needs calibration = token ids", o.method)
+  end
+  local work = new_work(model, model, o, method)
+  work.given, work.spec = given, spec
+  if o.calibration then work.h = calibration.start(model, calibration.batches(o.calibration, o.batch)) end
+  return work
+end
+
+--- Quantizes the linears of block i, which is open, and moves the activations past it. done: the block is quantized already.
+function Work:layer(i, done)
+  self.stages = done and {} or stages_of(self.model:linears(), self.given, self.o, self.spec)
+  if #self.stages > 0 then
+    check_all(self.stages, self.method, self.o)
+    if self.total == 0 then
+      for _, stage in ipairs(self.stages) do self.total = self.total + #stage.records * self.model:layers() end
+    end
+    self:block(1, #self.stages)
+  end
+  for _, r in ipairs(self.model:linears()) do
+    if self.input[r] then options.fail("q.disk.quantize: method '%s' changes inputs too, which weights cannot hold", self.o.method) end
+  end
+  if self.h then calibration.advance(self.model, i, self.h) end
+end
+
+function Work:summary() return summary(self.report) end
+
 --- q.quant.quantize(model, options) -> a new model, report.
 function M.quantize(model, given)
   given = given or {}
@@ -288,13 +331,10 @@ function M.quantize(model, given)
   check_all(stages_of(model:linears(o.head), given, o, spec), method, o)
   return q.no_grad(function()
     local twin = model:clone()
-    local work = setmetatable({model = twin, original = model, o = o, method = method, report = {}, total = 0, input = {}}, Work)
+    local work = new_work(twin, model, o, method)
     work.signature = resume.signature(o.resume, model, given)
     work.stages = stages_of(twin:linears(o.head), given, o, spec)
     for _, stage in ipairs(work.stages) do work.total = work.total + #stage.records end
-    work.needs = {}
-    for key, value in pairs(method.needs) do work.needs[key] = value end
-    if o.errors then work.needs.hessian = true end
     if o.calibration then
       local batches = calibration.batches(o.calibration, o.batch)
       work.h = calibration.start(twin, batches)
@@ -342,6 +382,6 @@ help.add{"q.quant.quantize", M.quantize, "quantize(model, options) -> model, rep
     .. "for _, r in ipairs(report) do print(r.name, r.bits, r.output_error) end",
   see = {"q.quant.gptq", "q.quant.rtn"}}
 
-M.public = {"quantize"}
+M.public = {"quantize"} -- and begin, for quench.disk
 
 return M

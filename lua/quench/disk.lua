@@ -1,0 +1,233 @@
+--- disk.lua - models larger than memory: q.disk.plan, q.disk.quantize.
+--
+-- Weights are mapped, not loaded; one block at a time is read, quantized and written as a shard of the result,
+-- while the calibration activations wait between blocks. So memory holds one block, its statistics and the
+-- activations. A finished shard is found again: an interrupted run goes on behind the last one.
+
+local q = require "quench"
+local help = require "quench.help"
+local json = require "quench.json"
+local options = require "quench.options"
+local files = require("quench.models").files
+
+local M = {}
+
+local COPIED = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "vocab.json", "merges.txt",
+  "generation_config.json"}
+
+-- ---- the plan -------------------------------------------------------------
+
+local plan_options = options.spec("q.disk.plan", {
+  {"sequences", "integer", default = 128, min = 0, doc = "calibration sequences; 0: a method without data"},
+  {"context", "integer", default = 2048, min = 1, doc = "tokens a sequence"},
+  {"batch", "integer", default = 1, min = 1, doc = "sequences at a time"},
+  {"logits", "boolean", default = false, doc = "an evaluation: the head is needed too"},
+})
+
+--- Numbers of the parts of a configuration: input, output, the largest block, the longest rows of a block's linears.
+local function parts_of(name, config)
+  local shapes, c = q.models.shapes(name, config)
+  local blocks, input, output, total, widest, tallest, largest, width = {}, 0, 0, 0, 0, 0, 0, 1
+  for _, p in ipairs(shapes) do
+    total = total + p.numel
+    if p.layer then
+      blocks[p.layer] = (blocks[p.layer] or 0) + p.numel
+      if p.role == "hidden" and #p.shape == 2 then
+        widest, tallest, largest = math.max(widest, p.shape[2]), math.max(tallest, p.shape[1]), math.max(largest, p.numel)
+      end
+    elseif p.role == "input" then
+      input, width = input + p.numel, math.max(width, p.shape[2])
+    else
+      output = output + p.numel
+    end
+  end
+  local block = 0
+  for _, n in ipairs(blocks) do block = math.max(block, n) end
+  if c.tie_word_embeddings then output = output + input end
+  return {
+    total = total, blocks = #blocks, block = block, input = input, output = output, widest = widest, tallest = tallest,
+    largest = largest, width = width,
+  }
+end
+
+--- What q.disk.quantize (or an evaluation of a lazy model) needs, in bytes, without reading a weight.
+function M.plan(dir, given)
+  local o = plan_options(given)
+  local name, config = q.models.config(dir)
+  local p = parts_of(name, config)
+  local tokens = o.sequences * o.context
+  local active = math.min(o.batch, o.sequences) * o.context
+  local f32 = 4
+  local plan = {
+    family = name, parameters = p.total, layers = p.blocks, tokens = tokens,
+    model = p.total * f32, block = p.block * f32, outer = math.max(p.input, p.output) * f32,
+    activations = tokens * p.width * f32,
+    -- what one batch makes inside a block: a handful of tensors as wide as the widest and as tall as the tallest linear
+    work = active * (3 * p.widest + 3 * p.tallest + 4 * p.width) * f32,
+    -- the second moments of the widest input: the sum, its mean, the factor and its inverse, and copies of the weight
+    statistics = o.logits and 0 or ((o.sequences > 0 and 5 * p.widest ^ 2 or 0) + 4 * p.largest) * f32,
+  }
+  local head = o.logits and 3 * 2 ^ 23 * f32 or 0 -- slices of logits, as quench.eval.score takes them
+  plan.peak = plan.activations + math.max(plan.block + plan.statistics + plan.work, plan.outer + head)
+  return plan
+end
+
+-- ---- quantizing -----------------------------------------------------------
+
+--- What must agree for a shard to belong to this run.
+local function signature_of(dir, given)
+  local parts = {}
+  for key, value in pairs(given) do
+    local kind = type(value)
+    if kind == "number" or kind == "string" or kind == "boolean" then parts[#parts + 1] = key .. "=" .. tostring(value) end
+    if kind == "table" and (key == "skip" or key == "override") then parts[#parts + 1] = key .. "=" .. json.encode(value) end
+  end
+  for i, ids in ipairs(type(given.calibration) == "table" and given.calibration or {given.calibration}) do
+    local n = ids:numel()
+    local sum = q.scope(function() return (ids:to("f64"):view(-1) * q.arange(1, n + 1, "f64")):sum():item() end)
+    parts[#parts + 1] = ("ids %d: %d, %.17g"):format(i, n, sum)
+  end
+  table.sort(parts)
+  local sizes = {}
+  for _, name in ipairs(q.system.list(dir)) do
+    if name:find("%.safetensors$") or name == "config.json" then
+      sizes[#sizes + 1] = ("%s %d"):format(name, q.system.size(dir .. "/" .. name))
+    end
+  end
+  table.sort(sizes)
+  return ("%s; %s; %s"):format(dir, table.concat(sizes, ", "), table.concat(parts, ", "))
+end
+
+local Run = {}
+Run.__index = Run
+
+function Run:path(i) return self.out .. "/" .. files.shard(i, self.shards) end
+
+--- Is shard i there, and of this run?
+function Run:finished(i)
+  local path = self:path(i)
+  if not q.system.exists(path) then return false end
+  local file = q.open(path)
+  local about = file:metadata()
+  file:close()
+  if about.signature ~= self.signature then
+    options.fail("'%s' is of another run (%s); give another folder or remove it", path, tostring(about.signature))
+  end
+  return about
+end
+
+--- Writes the open part as shard i.
+function Run:write(i, part, report)
+  q.scope(function()
+    local list = files.file_tensors(self.model, self.dtype, part)
+    files.write(self:path(i), list, {signature = self.signature, report = json.encode(report or {})})
+  end)
+end
+
+-- The plain values of reports, for the shard's metadata.
+local function plain(reports, first)
+  local out = {}
+  for i = first, #reports do
+    local r = {}
+    for key, value in pairs(reports[i]) do
+      local kind = type(value)
+      if kind == "number" or kind == "string" or key == "shape" then r[key] = value end
+    end
+    out[#out + 1] = r
+  end
+  return out
+end
+
+--- Block i: quantized and written, or taken from the shard of an earlier run.
+function Run:block(i)
+  local m, about = self.model, self:finished(i + 1)
+  if about then
+    for _, r in ipairs(json.decode(about.report)) do table.insert(self.work.report, r) end
+    if not self.work.h then return end
+  end
+  local original, file = m.source, about and q.open(self:path(i + 1))
+  if file then m.source = files.source(file, m.dtype, self:path(i + 1)) end
+  m:open(i)
+  m.source = original
+  local before = #self.work.report
+  self.work:layer(i, about and true)
+  if not about then self:write(i + 1, i, plain(self.work.report, before + 1)) end
+  m:close(i)
+  if file then file:close() end
+end
+
+--- The parts around the blocks, as they are, in the first and the last shard.
+function Run:outer(i, part)
+  if self:finished(i) then return end
+  self.model:open(part)
+  self:write(i, part)
+end
+
+--- model.safetensors.index.json from what the shards hold.
+function Run:index()
+  local map, total = {}, 0
+  for i = 1, self.shards do
+    local file = q.open(self:path(i))
+    for _, name in ipairs(file:names()) do
+      map[name], total = files.shard(i, self.shards), total + file:info(name).bytes
+    end
+    file:close()
+  end
+  files.write_index(self.out, map, total)
+end
+
+local function copy_beside(dir, out)
+  for _, name in ipairs(COPIED) do
+    if q.system.exists(dir .. "/" .. name) then q.system.write_file(out .. "/" .. name, q.system.read_file(dir .. "/" .. name)) end
+  end
+end
+
+--- q.disk.quantize(folder, out, options) -> report. options: those of q.quant.quantize, and dtype of the result.
+function M.quantize(dir, out, given)
+  local settings = {}
+  for key, value in pairs(given or {}) do settings[key] = value end
+  local dtype = settings.dtype or "f32"
+  if dtype ~= "f32" and dtype ~= "bf16" then options.fail("q.disk.quantize: dtype must be f32 or bf16, got %s", tostring(dtype)) end
+  local signature = signature_of(dir, settings)
+  settings.dtype, settings.batch = nil, settings.batch or 1
+  local m = q.models.load(dir, {lazy = true})
+  q.system.make_directories(out)
+  local run = setmetatable({model = m, out = out, dtype = dtype, shards = m:layers() + 2, signature = signature}, Run)
+  return q.no_grad(function()
+    run.work = require("quench.quant.model").begin(m, settings)
+    run:outer(1, "input")
+    m:close("input")
+    for i = 1, m:layers() do
+      run:block(i)
+      q.system.check_interrupt()
+    end
+    for _, x in ipairs(run.work.h or {}) do x:free() end
+    run:outer(m:layers() + 2, "output")
+    m:close("output")
+    m:close("input")
+    run:index()
+    local raw = files.to_file(m, dtype)
+    local report = run.work:summary()
+    raw.quench = {method = settings.method or "gptq", bits = report.bits, weights = report.weights, signature = signature}
+    q.system.write_file(out .. "/config.json", json.encode(raw) .. "\n")
+    q.system.write_file(out .. "/quantization.json", json.encode(plain(report, 1)) .. "\n")
+    copy_beside(dir, out)
+    m.file:close()
+    return report
+  end)
+end
+
+help.add{"q.disk.plan", M.plan, "plan(folder, options?) -> {peak=, block=, outer=, activations=, statistics=, work=, model=, ...}",
+  "The memory, in bytes, that quantizing a model on disk takes; nothing is read but config.json.", options = plan_options,
+  example = 'print(q.disk.plan("olmo2-7b").peak / 1e9)', see = {"q.disk.quantize"}}
+help.add{"q.disk.quantize", M.quantize, "quantize(folder, out, options?) -> report",
+  "Quantizes a model on disk block by block into another folder; peak memory is one block and the activations.",
+  text = [[
+options are those of q.quant.quantize (method, bits, group, calibration = ids, ...), with batch = 1, and dtype of the written
+weights, which are the values that the codes stand for: "f32" (exact), or "bf16" (half the size; rounds them). The result loads with q.models.load and in
+transformers. quantization.json holds the report. Run again after an interruption, it goes on behind the last finished block.]],
+  errors = "options that need the whole model (head, activations, kv, inputs, drift); shards of another run in the folder",
+  example = 'q.disk.quantize("olmo2-7b", "olmo2-7b-3bit", {bits = 3, group = 128, calibration = ids})',
+  see = {"q.disk.plan", "q.quant.quantize", "q.models.load"}}
+
+return M
