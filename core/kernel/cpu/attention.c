@@ -40,11 +40,15 @@ typedef struct Place {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Keys [*from, *to) of the tile that query row i + r sees. */
-static void seen(const Attention *a, Place p, int64_t r, int64_t *from, int64_t *to) {
+/* The columns [from, to) of a tile that a query row sees. Loops over a row of a tile take all BLOCK columns, whole
+ * vectors, and blend the unseen away. */
+typedef struct Seen {
+  int from, to;
+} Seen;
+
+static Seen seen(const Attention *a, Place p, int64_t r) {
   int64_t t = p.i + r;
-  *from = a->window ? least(most(t - a->window + 1 - p.j, 0), p.n) : 0;
-  *to = most(least(t + 1 - p.j, p.n), 0);
+  return (Seen){(int)(a->window ? least(most(t - a->window + 1 - p.j, 0), p.n) : 0), (int)most(least(t + 1 - p.j, p.n), 0)};
 }
 
 /* The first key block that any query from row i on sees. */
@@ -84,20 +88,37 @@ static real row_dot(int64_t n, const real *x, const real *y) {
 
 /* ---- forward ---- */
 
+/* Largest value and sum of a row of a tile. Folded in halves: a chain of 64 additions would take longer than the 64
+ * exponentials. Kept apart from their callers, inside which gcc 12 leaves them scalar. */
+__attribute__((noinline)) static real row_max(const real *s) {
+  real m = s[0];
+#pragma omp simd reduction(max : m)
+  for (int j = 0; j < BLOCK; j++) m = s[j] > m ? s[j] : m;
+  return m;
+}
+__attribute__((noinline)) static real row_total(const real *s) {
+  real part[BLOCK / 2];
+  for (int j = 0; j < BLOCK / 2; j++) part[j] = s[j] + s[j + BLOCK / 2];
+#pragma GCC unroll 5
+  for (int width = BLOCK / 4; width; width /= 2)
+    for (int j = 0; j < width; j++) part[j] += part[j + width];
+  return part[0];
+}
+
 /* Turns a row of scores into exponentials below the new running maximum; zero where unseen.
  * Returns the factor by which what was summed before shrinks. */
-static real row_online(int64_t n, int64_t from, int64_t to, real *s, real *maximum, real *sum) {
-  real m = *maximum, total = 0;
-#pragma omp simd reduction(max : m)
-  for (int64_t j = from; j < to; j++) m = s[j] > m ? s[j] : m;
-  for (int64_t j = 0; j < from; j++) s[j] = 0;
-  if (to > from) {
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = from; j < to; j++) total += s[j] = real_exp(s[j] - m);
+static real row_online(Seen v, real *s, real *maximum, real *sum) {
+  const real before = *maximum;
+  if (v.from > 0 || v.to < BLOCK) {
+#pragma omp simd
+    for (int j = 0; j < BLOCK; j++) s[j] = blend(j >= v.from && j < v.to, s[j], -INFINITY);
   }
-  for (int64_t j = to; j < n; j++) s[j] = 0;
-  real shrink = *maximum == m ? 1 : real_exp(*maximum - m);
-  *sum = *sum * shrink + total;
+  const real m = real_max(row_max(s), before);
+  const real base = m == -INFINITY ? 0 : m; /* nothing seen so far: all exponentials are 0 */
+#pragma omp simd
+  for (int j = 0; j < BLOCK; j++) s[j] = real_exp(s[j] - base);
+  const real shrink = before == m ? 1 : real_exp(before - base);
+  *sum = *sum * shrink + row_total(s);
   *maximum = m;
   return shrink;
 }
@@ -117,9 +138,7 @@ static void forward_block(const Attention *a, int64_t i, int64_t m, Head q, Head
     Place p = {i, m, j, least(i + m - j, BLOCK)};
     scores(a, p, a->scale, q, k, 0, s);
     for (int64_t r = 0; r < m; r++) {
-      int64_t from, to;
-      seen(a, p, r, &from, &to);
-      real shrink = row_online(p.n, from, to, s + r * BLOCK, maximum + r, sum + r);
+      real shrink = row_online(seen(a, p, r), s + r * BLOCK, maximum + r, sum + r);
       if (shrink != 1 && j > start) scale_row(a->width, shrink, row_of(o, i + r));
     }
     gather(a, p, s, v, j > start, o);
@@ -147,20 +166,14 @@ void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *
 /* ---- what follows remakes P ---- */
 
 /* Row of probabilities from scores; zero where unseen. */
-static void row_probability(int64_t n, int64_t from, int64_t to, real lse, real *s) {
-  for (int64_t j = 0; j < from; j++) s[j] = 0;
+static void row_probability(Seen v, real lse, real *s) {
 #pragma omp simd
-  for (int64_t j = from; j < to; j++) s[j] = real_exp(s[j] - lse);
-  for (int64_t j = to; j < n; j++) s[j] = 0;
+  for (int j = 0; j < BLOCK; j++) s[j] = blend(j >= v.from && j < v.to, real_exp(s[j] - lse), 0);
 }
 
 static void probabilities(const Attention *a, Place p, Head q, Head k, const real *lse, real *s) {
   scores(a, p, a->scale, q, k, 0, s);
-  for (int64_t r = 0; r < p.m; r++) {
-    int64_t from, to;
-    seen(a, p, r, &from, &to);
-    row_probability(p.n, from, to, lse[p.i + r], s + r * BLOCK);
-  }
+  for (int64_t r = 0; r < p.m; r++) row_probability(seen(a, p, r), lse[p.i + r], s + r * BLOCK);
 }
 
 /* One head's operands. Those a pass does not use stay empty. */

@@ -48,7 +48,8 @@ static inline float blend(bool c, float a, float b) {
  * that does not fit a float. 2^n goes in as two factors so that results below the
  * normal range round once. Fit 2.7e-8. */
 static inline float exp_split(float x, float small) {
-  x = blend(x < EXP_LOW, EXP_LOW, x); /* NaN passes both comparisons by */
+  const bool zero = x < EXP_LOW;
+  x = blend(zero, 0.0f, x); /* NaN passes both comparisons by */
   x = blend(x > EXP_HIGH, EXP_HIGH, x);
   const float magic = 12582912.0f; /* 1.5 2^23: adding it rounds to an integer in the low bits */
   float t = x * 1.44269504089f + magic, n = t - magic;
@@ -61,7 +62,8 @@ static inline float exp_split(float x, float small) {
   p = p * r + 0.49999992f;
   p = p * (r * r) + r + 1.0f;
   int32_t i = float_bits(t) - float_bits(magic), half = i >> 1;
-  return p * power_of_two(half) * power_of_two(i - half);
+  /* an underflow that the processor has to find out by itself costs some hundred cycles */
+  return p * power_of_two(half) * blend(zero, 0.0f, power_of_two(i - half));
 }
 static inline float real_exp(float x) { return exp_split(x, 0.0f); }
 
