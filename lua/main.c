@@ -112,30 +112,39 @@ static bool reclaim(void *state) {
 
 static const char *blas_why;
 
-/* Threads of OpenMP spin at each barrier while they wait. As long as libgomp does by default is
- * ruinous when another program has one of the cores (a step took ten times as long, measured);
- * 20,000 turns cover the gaps between our kernels. Read when libgomp loads, like the choice below. */
-static bool shorten_spinning(void) {
-  if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return false;
-  return setenv("GOMP_SPINCOUNT", "20000", 1) == 0;
+static void start_again(char **argv) {
+  execv("/proc/self/exe", argv);
+  execvp(argv[0], argv); /* where /proc is not mounted */
 }
 
-/* OpenBLAS reads its choice of kernels when it is loaded: a better one takes a fresh start. */
-static void choose_blas(char **argv) {
-  bool restart = shorten_spinning();
+/* Two libraries read their settings when they are loaded, before main: OpenBLAS its choice of
+ * kernels (base/blas.h), libgomp how long a thread without work spins before it sleeps. Its 3 ms
+ * slow everything down by 5 to 7 times as soon as another program wants a core; 20 us bridge the
+ * gaps between our kernels as well. Better settings take a fresh start, once: 3 ms. What the user
+ * has set stays; what we have set is taken away again, for the programs we start. */
+static void settle_libraries(char **argv) {
+  static const char spins[] = "2000"; /* of libgomp, 100 a microsecond by its own estimate */
+  bool again = getenv("QUENCH_STARTED") != NULL;
+  bool spin = !again && !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
   BlasPlan plan = blas_plan(getenv("OPENBLAS_CORETYPE"), getenv("QUENCH_BLAS"));
-  if (restart && plan.action == BLAS_STAY) execv("/proc/self/exe", argv); /* else the start below takes it along */
-  if (plan.action == BLAS_RESTART) {
-    if (plan.core) setenv("OPENBLAS_CORETYPE", plan.core, 1);
-    else unsetenv("OPENBLAS_CORETYPE");
-    setenv("QUENCH_BLAS", plan.marker, 1);
-    execv("/proc/self/exe", argv);
-    execvp(argv[0], argv); /* where /proc is not mounted */
-    plan.why = "slow kernels: this processor is unknown to OpenBLAS and the program could not start itself again; "
-               "set OPENBLAS_CORETYPE=Haswell (or SkylakeX)";
+  if (spin || plan.action == BLAS_RESTART) {
+    if (!again) setenv("QUENCH_STARTED", spin ? "spin" : "", 1);
+    if (spin) setenv("GOMP_SPINCOUNT", spins, 1);
+    if (plan.action == BLAS_RESTART) {
+      if (plan.core) setenv("OPENBLAS_CORETYPE", plan.core, 1);
+      else unsetenv("OPENBLAS_CORETYPE");
+      setenv("QUENCH_BLAS", plan.marker, 1);
+    }
+    start_again(argv);
+    if (plan.action == BLAS_RESTART)
+      plan.why = "slow kernels: this processor is unknown to OpenBLAS and the program could not start itself again; "
+                 "set OPENBLAS_CORETYPE=Haswell (or SkylakeX)";
   }
-  if (getenv("QUENCH_BLAS")) unsetenv("OPENBLAS_CORETYPE"); /* ours, not for programs we start */
+  const char *started = getenv("QUENCH_STARTED");
+  if (started && strcmp(started, "spin") == 0) unsetenv("GOMP_SPINCOUNT");
+  if (getenv("QUENCH_BLAS")) unsetenv("OPENBLAS_CORETYPE");
   unsetenv("QUENCH_BLAS");
+  unsetenv("QUENCH_STARTED");
   blas_why = plan.why;
 }
 
@@ -157,7 +166,7 @@ static int run(lua_State *L, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  choose_blas(argv);
+  settle_libraries(argv);
   lua_State *L = luaL_newstate();
   if (!L) return fputs("quench: no memory for the interpreter\n", stderr), 1;
   luaL_openlibs(L);

@@ -24,6 +24,12 @@ tap.test("running code", function(t)
   t.ok(out == "" and status == 1 and err:find("cannot write", 1, true), "a full disk on stdout is an error", err)
 end)
 
+tap.test("settings of libraries", function(t)
+  local ask = [[$Q -e 'io.write(os.getenv("GOMP_SPINCOUNT") or "", "|", os.getenv("QUENCH_STARTED") or "")']]
+  t.equal(sh("unset OMP_WAIT_POLICY GOMP_SPINCOUNT; " .. ask), "|", "what we set for ourselves is not left to others")
+  t.equal(sh("GOMP_SPINCOUNT=77 " .. ask), "77|", "what the user set stays")
+end)
+
 tap.test("a file, from anywhere", function(t)
   local dir = os.tmpname()
   os.remove(dir)
