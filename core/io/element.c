@@ -79,17 +79,27 @@ static float byte_float(Element e, uint8_t b) {
 
 enum { BLOCK = 1024 }; /* a multiple of every element_block */
 
+static void bf16_f32(const uint8_t *p, int64_t n, float *out) {
+  for (int64_t i = 0; i < n; i++) {
+    uint16_t h;
+    memcpy(&h, p + 2 * i, 2);
+    uint32_t wide = (uint32_t)h << 16;
+    memcpy(out + i, &wide, 4);
+  }
+}
+
+static void f16_f32(const uint8_t *p, int64_t n, float *out) {
+  for (int64_t i = 0; i < n; i++) {
+    uint16_t h;
+    memcpy(&h, p + 2 * i, 2);
+    out[i] = element_half(h);
+  }
+}
+
 static void reals_f32(Element e, const uint8_t *p, int64_t n, float *out) {
   if (e == E_F32) memcpy(out, p, (size_t)n * 4);
-  if (e == E_F16 || e == E_BF16) {
-    for (int64_t i = 0; i < n; i++) {
-      uint16_t h;
-      memcpy(&h, p + 2 * i, 2);
-      uint32_t wide = (uint32_t)h << 16;
-      if (e == E_F16) out[i] = element_half(h);
-      else memcpy(out + i, &wide, 4);
-    }
-  }
+  if (e == E_BF16) bf16_f32(p, n, out);
+  if (e == E_F16) f16_f32(p, n, out);
   if (e == E_F64) {
     for (int64_t i = 0; i < n; i++) {
       double d;

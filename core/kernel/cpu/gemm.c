@@ -233,7 +233,7 @@ static void tiles(const Plan *q, int64_t i, int64_t m, int64_t j, int64_t n, int
       s.bs = q->b_in_place ? p->ldb : nv * VL;
       s.b = q->b_in_place ? (const real *)p->b + k * p->ldb + j + c : packed;
       s.c = (real *)p->c + (i + r) * p->ldc + j + c;
-      Kernel kernel = (p->transpose_a ? across : along)[nv - 1][rows - 1];
+      Kernel kernel = p->transpose_a ? across[nv - 1][rows - 1] : along[nv - 1][rows - 1];
       if (columns % VL) edge_tile(kernel, &s, rows, columns);
       else kernel(&s);
       packed += nv * VL * kc;
