@@ -137,10 +137,6 @@ typedef struct QuantKernels {
   double (*absmax)(int64_t n, const void *x);
   double (*squared_error)(int64_t n, const void *x, const void *y);
 
-  /* h (n, n) += x^T x, lower triangle; x (tokens, n) with row stride ld. */
-  void (*gram)(int64_t tokens, int64_t n, const void *x, int64_t ld, void *h);
-  /* h <- scale * h, its lower triangle copied to the upper. */
-  void (*mirror)(int64_t n, double scale, void *h);
   void (*diagonal)(int64_t n, const void *h, double *d);
   /* out (n, n), lower triangle: rows and columns in the order n-1 .. 0 of order[]; diagonal d[order] + add. */
   void (*reverse)(int64_t n, const void *h, const int32_t *order, const double *d, double add, double *out);

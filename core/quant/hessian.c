@@ -25,7 +25,7 @@ Status hessian_add(Tensor *h, const Tensor *x) {
   Tensor *dense;
   TRY(inputs_as("quant.hessian", x, h->dtype, &dense));
   int64_t n = h->shape[0], tokens = n ? tensor_numel(dense) / n : 0;
-  quant_kernels_for(h)->gram(tokens, n, tensor_data(dense), n, tensor_data(h));
+  if (tokens) kernels_for(h)->gram(true, n, tokens, 1, tensor_data(dense), 1, tensor_data(h));
   tensor_touch(h);
   tensor_release(dense);
   return OK;
@@ -33,7 +33,9 @@ Status hessian_add(Tensor *h, const Tensor *x) {
 
 Status hessian_finish(Tensor *h, int64_t tokens) {
   if (tokens < 1) return fail(ERR_ARGUMENT, "quant.hessian: no calibration inputs were seen (%lld tokens)", (long long)tokens);
-  quant_kernels_for(h)->mirror(h->shape[0], 2.0 / (double)tokens, tensor_data(h));
+  Loop l;
+  loop_make(&l, 2, (Tensor *[]){h, h});
+  kernels_for(h)->unary(U_MUL, &l, 2.0 / (double)tokens);
   tensor_touch(h);
   return OK;
 }

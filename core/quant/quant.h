@@ -30,9 +30,9 @@ void quantized_release(Quantized *q);
 Status rtn(const Format *f, const Tensor *w, Random *random, bool codes, Quantized *out);
 
 /* --- hessian.c: second moments of a layer's inputs --- */
-/* h (n, n) += x^T x (lower triangle only), x (..., n) any real type. h starts as zeros. */
+/* h (n, n) += x^T x, x (..., n) any real type. h starts as zeros. */
 Status hessian_add(Tensor *h, const Tensor *x);
-/* h <- (2 / tokens) h, both triangles: what gptq takes. */
+/* h <- (2 / tokens) h: what gptq takes. */
 Status hessian_finish(Tensor *h, int64_t tokens);
 Status hessian_diagonal(const Tensor *h, Tensor **out); /* f64 (n) */
 /* d (n, n) += (full - x)^T x: how far the inputs have drifted, for GPTAQ; scaled with hessian_scale. */

@@ -17,6 +17,9 @@ Quench - a laboratory for quantization dynamics.
   quench new NAME               write a recipe to start from
   quench show FIGURE.png        what a figure was made from
   quench replay FIGURE.png      make it again
+  quench quantize MODEL OUT     quantize a Hugging Face folder; --help shows how
+  quench eval MODEL ...         the loss of models on a text
+  quench inspect FILE           the tensors of a weight file: range, outliers, error at 2, 3, 4 and 8 bits
   quench help [WORD]            help on a function; all names without WORD
   quench doctor                 libraries, processor, speed, fonts, terminal
 
@@ -61,6 +64,12 @@ function commands.new(name) return require("quench.recipe.command").new(name) en
 function commands.show(path) return require("quench.recipe.replay").show(path) end
 
 function commands.replay(path, ...) return require("quench.recipe.replay").replay(path, {...}) end
+
+function commands.quantize(...) return require("quench.quant.command").quantize({...}) end
+
+function commands.eval(...) return require("quench.quant.command").eval({...}) end
+
+function commands.inspect(...) return require("quench.quant.command").inspect({...}) end
 
 function commands.doctor(...) return require("quench.doctor").main({...}) end
 

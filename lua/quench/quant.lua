@@ -20,5 +20,6 @@ add(require "quench.quant.pack")
 add(require "quench.quant.calibration")
 add(require "quench.quant.model")
 add(require "quench.quant.rotate")
+add(require "quench.quant.sensitivity")
 
 return M

@@ -32,8 +32,6 @@ double K(quant_absmax)(int64_t n, const void *x);
 double K(quant_squared_error)(int64_t n, const void *x, const void *y);
 
 /* quant_hessian.c */
-void K(quant_gram)(int64_t tokens, int64_t n, const void *x, int64_t ld, void *h);
-void K(quant_mirror)(int64_t n, double scale, void *h);
 void K(quant_diagonal)(int64_t n, const void *h, double *d);
 void K(quant_reverse)(int64_t n, const void *h, const int32_t *order, const double *d, double add, double *out);
 void K(quant_permute)(int64_t n, const void *h, const int32_t *order, double *out);

@@ -1,25 +1,5 @@
-/* quant_hessian.c - the Gram matrix of a layer's inputs, and its copy to double, reordered. */
-#include <cblas.h>
-#include <string.h>
-
+/* quant_hessian.c - the Hessian of a layer, copied to double and reordered for the factorisation. */
 #include "kernel/cpu/quant.h"
-
-void K(quant_gram)(int64_t tokens, int64_t n, const void *x, int64_t ld, void *h) {
-  if (tokens == 0 || n == 0) return;
-  BLAS(syrk)(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)tokens, 1, x, (int)ld, 1, h, (int)n);
-}
-
-enum { TILE = 64 }; /* a square of this side stays in the first cache while it is turned */
-
-void K(quant_mirror)(int64_t n, double scale, void *h) {
-  real *a = h;
-  int64_t tiles = (n + TILE - 1) / TILE;
-#pragma omp parallel for schedule(dynamic) if (n * n > PARALLEL_GRAIN)
-  for (int64_t t = 0; t < tiles; t++)
-    for (int64_t s = 0; s <= t; s++)
-      for (int64_t i = t * TILE; i < (t + 1) * TILE && i < n; i++)
-        for (int64_t j = s * TILE; j < (s + 1) * TILE && j <= i; j++) a[j * n + i] = a[i * n + j] *= (real)scale;
-}
 
 void K(quant_diagonal)(int64_t n, const void *h, double *d) {
   for (int64_t i = 0; i < n; i++) d[i] = ((const real *)h)[i * n + i];

@@ -9,7 +9,7 @@ const QuantKernels K(quant_kernels) = {
   .inside = K(quant_inside), .trust = K(quant_trust), .hadamard = K(quant_hadamard),
   .hqq_step = K(quant_hqq_step),
   .absmax = K(quant_absmax), .squared_error = K(quant_squared_error),
-  .gram = K(quant_gram), .mirror = K(quant_mirror), .diagonal = K(quant_diagonal), .reverse = K(quant_reverse), .permute = K(quant_permute),
+  .diagonal = K(quant_diagonal), .reverse = K(quant_reverse), .permute = K(quant_permute),
   .cast_rows = K(quant_cast_rows), .reverse_cast = K(quant_reverse_cast), .gather_columns = K(quant_gather_columns),
   .gptq_block = K(quant_gptq_block),
 };

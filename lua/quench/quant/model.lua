@@ -382,6 +382,7 @@ help.add{"q.quant.quantize", M.quantize, "quantize(model, options) -> model, rep
     .. "for _, r in ipairs(report) do print(r.name, r.bits, r.output_error) end",
   see = {"q.quant.gptq", "q.quant.rtn"}}
 
-M.public = {"quantize"} -- and begin, for quench.disk
+M.public = {"quantize"} -- and begin, for quench.disk; spec_of, for quench.quant.command
+M.spec_of = spec_of
 
 return M

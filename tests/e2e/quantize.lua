@@ -1,0 +1,78 @@
+--- quantize.lua - models and weight files from the command line: quench quantize, eval, inspect.
+
+local q = require "quench"
+local json = require "quench.json"
+local tap = dofile "tests/tap.lua"
+local sh = dofile "tests/shell.lua"
+
+local function text_of(n)
+  local words, s, out = {"the ", "cat ", "sat ", "on ", "a ", "mat. ", "dog ", "ran.\n"}, q.stream(1, "text"), {}
+  for i = 1, n do out[i] = words[s:below(#words) + 1] end
+  return table.concat(out)
+end
+
+local folder = sh.folder()
+q.models.new("gpt_neox", {vocab_size = 256, hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, max_position_embeddings = 64,
+  initializer_range = 0.1}):save(folder .. "/model")
+q.system.write_file(folder .. "/text.txt", text_of(4000))
+local base = ("cd '%s' && "):format(folder)
+local text = " --text text.txt --context 32 --tokens 512"
+
+tap.test("quench quantize", function(t)
+  local out, err, status = sh(base .. "$Q quantize model out --method gptq --bits 3 --group 16 --samples 8" .. text)
+  t.equal(status, 0, "succeeds", err)
+  t.ok(out:find("layers.0.attention.query_key_value", 1, true) and out:find("5.188 bits a weight", 1, true), "a line a layer, and the bits", out)
+  t.ok(out:find("loss %d+%.%d+ %-> %d+%.%d+ nats"), "the loss before and after", out)
+  local report = json.read(folder .. "/out/quantize.json")
+  t.equal(#report.layers, 8, "quantize.json has every layer")
+  t.ok(report.layers[1].output_error > 0 and report.loss.after > 0, "with its errors")
+  local before, after = q.models.load(folder .. "/model"), q.models.load(folder .. "/out")
+  local seen, count = {}, 0
+  for _, x in ipairs(after:linears()[1].weight:narrow(1, 1, 1):narrow(2, 1, 16):totable()[1]) do
+    if not seen[x] then seen[x], count = true, count + 1 end
+  end
+  t.ok((before:linears()[1].weight - after:linears()[1].weight):abs():max():item() > 0 and count <= 8, "the written weights are the quantized ones")
+  local again = sh(base .. "$Q quantize model again --method gptq --bits 3 --group 16 --samples 8" .. text
+    .. " && cmp out/model.safetensors again/model.safetensors && echo same")
+  t.ok(again:find("same"), "twice the same bytes")
+  out, err, status = sh(base .. "$Q quantize model w4 --method=rtn --format=nvfp4 --no-loss --text=text.txt")
+  t.ok(status == 0 and not out:find("loss"), "round to nearest, without losses", err)
+end)
+
+tap.test("quench eval", function(t)
+  local out, err, status = sh(base .. "$Q eval model out" .. text)
+  t.equal(status, 0, "succeeds", err)
+  local lines = {}
+  for line in out:gmatch("[^\n]+") do lines[#lines + 1] = line end
+  t.equal(#lines, 3, "a header and a line a model")
+  local loss = tonumber(lines[2]:match("model%s+([%d.]+)"))
+  t.near(loss, 5.545, 0.3, "an untrained model: near the log of 256")
+  t.ok(lines[3]:find("%%$"), "and the change against the first")
+end)
+
+tap.test("quench inspect", function(t)
+  local out, err, status = sh(base .. "$Q inspect model --only mlp")
+  t.equal(status, 0, "succeeds", err)
+  local line = out:match("[^\n]*layers%.0%.mlp%.dense_h_to_4h%.weight[^\n]*")
+  local numbers = {}
+  for x in line:gmatch("%s([%d.e+-]+)") do numbers[#numbers + 1] = tonumber(x) end
+  t.ok(line:find("128x32", 1, true) and #numbers >= 8, "a weight: shape and eight numbers", line)
+  local n = #numbers
+  t.ok(numbers[n] < numbers[n - 1] and numbers[n - 1] < numbers[n - 2] and numbers[n - 2] < numbers[n - 3], "errors fall with the bits", line)
+  t.ok(not out:find("attention"), "only the names asked for")
+end)
+
+tap.test("errors are one line", function(t)
+  for line, pattern in pairs{
+    ["$Q quantize model"] = "two folders", ["$Q quantize nowhere out"] = "nowhere", ["$Q quantize model out --method gptk"] = "did you mean 'gptq'",
+    ["$Q quantize model out --bitz 3 --text text.txt"] = "unknown parameter 'bitz'",
+      ["$Q quantize model out --bits nine --text text.txt"] = "expected integer",
+    ["$Q eval"] = "usage", ["$Q inspect text.txt"] = "text.txt", ["$Q eval model --text nothere.txt"] = "nothere"} do
+    local out, err, status = sh(base .. line)
+    t.ok((err .. out):find(pattern, 1, true) and (status == 1 or pattern == "usage"), line .. ": " .. pattern, err .. out)
+    t.ok(#err == 0 or select(2, err:gsub("\n", "\n")) <= 2, "short", err)
+  end
+end)
+
+sh.clean()
+tap.done()
