@@ -12,6 +12,7 @@ local density = require "quench.curvature.density"
 local gauss_newton = require "quench.curvature.gauss_newton"
 local lanczos = require "quench.curvature.lanczos"
 local landscape = require "quench.curvature.landscape"
+local probe = require "quench.curvature.probe"
 local quadratic = require "quench.curvature.quadratic"
 local trace = require "quench.curvature.trace"
 
@@ -41,6 +42,7 @@ curvature.quadratic, curvature.directional = quadratic.quadratic, quadratic.dire
 curvature.critical_sharpness = quadratic.critical_sharpness
 curvature.line, curvature.cut, curvature.plane = landscape.line, landscape.cut, landscape.plane
 curvature.connectivity = landscape.connectivity
+curvature.measure, curvature.probe = probe.measure, probe.probe
 
 -- ---- help ---------------------------------------------------------------------------
 
@@ -105,10 +107,11 @@ add("power", "power(loss, params, options) -> {value=, error=, history=, vector=
   "Power iteration: the eigenvalue of largest size, slowly, with its history.", {options = lanczos.power_spec, text = CALL,
     see = {"q.curvature.top"}})
 
-add("preconditioned", "preconditioned(operator, diagonal) -> operator",
+add("preconditioned", "preconditioned(operator, diagonal or optimizer) -> operator",
   "P^-1/2 H P^-1/2 for a diagonal P: what a preconditioned optimizer sees.", {
   shapes = "diagonal: a list like the parameters, positive (numbers are spread)",
-  text = "Adam's P is sqrt(v_hat) + eps; at the edge of stability the top eigenvalue is (2 + 2 b1) / ((1 - b1) lr), 38 / lr for b1 = 0.9.",
+  text = "Of an AdamW, P = sqrt(v_hat) + eps is taken from its state; at the edge of stability the top eigenvalue is\n" ..
+    "(2 + 2 b1) / ((1 - b1) lr), 38 / lr for b1 = 0.9.",
   source = "Cohen et al. 2022, arXiv 2207.14484", example = "print(q.curvature.top(q.curvature.preconditioned(op, p)))",
     see = {"q.curvature.top"}})
 
@@ -172,5 +175,15 @@ add("plane", "plane(loss, params, options) -> {x=, y=, z=, points=}",
     text = "Directions are orthonormalised: distances in the plane are distances of weights. z[j][i] is the loss at x[i], y[j];\n" ..
     "points: the three with name, x, y, loss.",
       example = "local p = q.curvature.plane(m, {batches = {ids}, a = checkpoint, b = quantized})", see = {"q.curvature.line"}})
+
+add("measure", "measure(model, options) -> table", "The curvature of a model in one table: loss, sharpness, eigenvalues, trace, quadratic tests.", {
+  options = probe.spec,
+    text = "quantize = {rtn4 = {method = \"rtn\", bits = 4}} adds rtn4 = {predicted, measured, ratio, ratio_error, step, directional}.",
+  example = "local c = q.curvature.measure(m, {batches = batches, k = 5})", see = {"q.curvature.probe"}})
+
+add("probe", "probe(options) -> probe", "Curvature along a run: an entry for the probes of q.train.", {
+  options = probe.probe_spec, text = "Writes curvature.sharpness, curvature.trace, curvature.rtn4.ratio, ... into the log.",
+  example = "q.train{..., probes = {q.curvature.probe{batches = batches, every = 100, quantize = {rtn4 = {method = \"rtn\", bits = 4}}}}}",
+  see = {"q.train", "q.curvature.measure"}})
 
 return curvature

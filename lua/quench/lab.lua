@@ -199,18 +199,21 @@ function lab.stable(ctx, p, data, o)
 end
 
 --- A cooldown from a checkpoint of the stable run: the rate goes from its peak to `floor` times it over `decay` steps.
--- o: folder (of the stable run), from (step), decay, shape, floor, points, formats, label. Returns {points=} and its folder.
+-- o: folder (of the stable run), from (step), decay, shape, floor, points, formats, label, keep (steps whose checkpoints stay,
+-- besides the last). Returns {points=} and its folder.
 function lab.cooldown(ctx, p, data, o)
-  local last = o.from + o.decay
+  local last, kept = o.from + o.decay, {}
+  for i, step in ipairs(o.keep or {}) do kept[i] = step end
+  kept[#kept + 1] = last
   local key = key_of(p, "cooldown", {from = o.from, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0, points = o.points,
-    formats = o.formats})
+    formats = o.formats, keep = o.keep})
   return ctx:once(key, function(folder)
     local run = q.train{
       model = lab.model(p, p.seed), data = data, optim = o.optim or optimizer(p),
       schedule = q.schedule.wsd{steps = last, warmup = 0, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0},
       steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = folder, from = q.train.checkpoint.path(o.folder, o.from),
       progress = function(x) return ctx:progress(x) end, label = o.label or ("cooldown from " .. o.from),
-      probes = {lab.probe(data, p, o.formats, set_of(o.points, {last}), p.seed)}, keep = {last},
+      probes = {lab.probe(data, p, o.formats, set_of(o.points, {last}), p.seed)}, keep = kept,
     }
     return {points = lab.curve(run.log, p)}
   end)

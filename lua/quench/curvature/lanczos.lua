@@ -228,8 +228,31 @@ local function positive(op, list, what)
   return s
 end
 
---- P^-1/2 A P^-1/2, the operator that preconditioned descent sees; P diagonal, given as a list.
+--- Adam's diagonal sqrt(v / (1 - beta2^t)) + eps for each of the operator's parameters, from the optimizer's state.
+local function adam_diagonal(op, optimizer)
+  local what, state, found = "q.curvature.preconditioned", optimizer:state(), {}
+  for _, group in ipairs(optimizer.groups) do
+    for _, r in ipairs(group.records) do found[r.tensor] = {name = r.name, options = group.options} end
+  end
+  local list = {}
+  for i, p in ipairs(op.params) do
+    local r = found[p]
+    local v, step = r and state[r.name .. ".v"], r and state[r.name .. ".step"]
+    local betas, eps = r and r.options.betas, r and r.options.eps
+    if not (v and step and betas and eps) then
+      options.fail("%s: the optimizer has no second moment for %s; it must be an AdamW that moves it", what, op.names[i])
+    end
+    if step:item() < 1 then options.fail("%s: the optimizer has not taken a step", what) end
+    list[i] = (v * (1 / (1 - betas[2] ^ step:item()))):sqrt() + eps
+  end
+  return list
+end
+
+--- P^-1/2 A P^-1/2, the operator that preconditioned descent sees; P diagonal, given as a list or by an AdamW.
 function M.preconditioned(op, diagonal)
+  if type(diagonal) == "table" and type(diagonal.state) == "function" then
+    return q.scope(function() return M.preconditioned(op, adam_diagonal(op, diagonal)) end)
+  end
   return q.scope(function() return op:scaled(positive(op, diagonal, "diagonal"):rsqrt(), "preconditioned " .. op.name) end)
 end
 

@@ -1,0 +1,218 @@
+--- curvature.lua - does the loss get sharper when the learning rate decays, and does that explain the quantization error?
+--
+-- Figures 9 and 26 of "Training Dynamics Impact Post-Training Quantization Robustness" (2025): sharpness,
+-- trace and top eigenvalues along a constant rate and a cooldown. To these we add what tells curvature from
+-- step size: the second-order prediction of each quantized model's loss, d.Hd/2 + g.d, against the measured
+-- one, and the curvature along the quantization step itself. Last, the whole spectrum through the cooldown.
+
+local q = require "quench"
+local lab = q.lab
+
+local function tests(p)
+  return {rtn4 = {method = "rtn", bits = 4, group = p.group}, rtn3 = {method = "rtn", bits = 3, group = p.group}}
+end
+
+local function forks(p) return lab.spaced(p.steps / p.spread, p.steps, p.budgets, true) end
+
+--- The steps of a cooldown whose checkpoints are measured: most of what happens happens late.
+local function inside(p, from)
+  local list = {}
+  for i, share in ipairs{0.5, 0.8, 0.95} do list[i] = from + math.floor(share * p.cooldown) end
+  return list
+end
+
+local function plan(p)
+  local cost = lab.plan(p, p.steps + p.budgets * p.cooldown)
+  local products = (p.budgets * 5) * (4 * p.k + p.samples + 6)
+  local more = lab.plan(p, products * 2 * p.batches * p.sequences / p.batch * p.length / p.context)
+  cost.hours, cost.flops = cost.hours + more.hours, cost.flops + more.flops
+  return cost
+end
+
+--- The measured batches: validation text, the same for all checkpoints.
+local function batches(p, data)
+  local list, stream = {}, q.stream(p.seed, "curvature batches")
+  for b = 1, p.batches do list[b] = data:batch("validation", p.sequences, p.length, stream) end
+  return list
+end
+
+local function measure(p, ctx, list, path, step)
+  local point = q.scope(function()
+    return q.curvature.measure(q.train.checkpoint.model(path), {batches = list, k = p.k, samples = p.samples, products = 8 * p.k + 40,
+      quantize = tests(p), seed = p.seed})
+  end)
+  point.step = step
+  ctx:log{step = step, sharpness = point.sharpness, trace = point.trace}
+  return point
+end
+
+local function spectrum(p, list, path, label)
+  return q.scope(function()
+    local d = q.curvature.density(q.train.checkpoint.model(path), {batches = list, steps = p.nodes, starts = p.starts, partial = false,
+      progress = false, seed = p.seed})
+    local rules = {}
+    for i, r in ipairs(d.rules) do rules[i] = {nodes = r.nodes, weights = r.weights} end
+    return {label = label, rules = rules}
+  end)
+end
+
+local function run(p, ctx)
+  lab.afford(p, plan(p))
+  local data, at = lab.data(p), forks(p)
+  local list = batches(p, data)
+  local _, stable = lab.stable(ctx, p, data, {steps = p.steps, forks = at, formats = {}, points = {p.steps}})
+  local results = {stable = {}, cooldowns = {}, spectra = {}}
+  for i, from in ipairs(at) do
+    results.stable[i] = measure(p, ctx, list, q.train.checkpoint.path(stable, from), from)
+    local steps = inside(p, from)
+    local _, folder = lab.cooldown(ctx, p, data, {folder = stable, from = from, decay = p.cooldown, formats = {}, points = {}, keep = steps,
+      label = ("cooldown %d of %d"):format(i, #at)})
+    steps[#steps + 1] = from + p.cooldown
+    local points = {}
+    for k, step in ipairs(steps) do points[k] = measure(p, ctx, list, q.train.checkpoint.path(folder, step), step) end
+    results.cooldowns[i] = {from = from, points = points}
+    if i == #at then
+      results.spectra[1] = spectrum(p, list, q.train.checkpoint.path(stable, from), "constant rate")
+      results.spectra[2] = spectrum(p, list, q.train.checkpoint.path(folder, steps[2]), "80 % of the cooldown")
+      results.spectra[3] = spectrum(p, list, q.train.checkpoint.path(folder, steps[4]), "cooled down")
+    end
+  end
+  return results
+end
+
+-- ---- what the claims measure ----------------------------------------------
+
+--- Over the cooldowns: the smallest of pick(end) / pick(start).
+local function smallest_rise(pick)
+  return function(result)
+    local least = math.huge
+    for i, c in ipairs(result.cooldowns) do least = math.min(least, pick(c.points[#c.points]) / pick(result.stable[i])) end
+    return least
+  end
+end
+
+--- The ratio of predicted to measured loss change at the ends of the cooldowns: the one farthest from 1.
+local function worst_ratio(name)
+  return function(result)
+    local worst = 1
+    for _, c in ipairs(result.cooldowns) do
+      local ratio = c.points[#c.points][name].ratio
+      if math.abs(ratio - 1) > math.abs(worst - 1) then worst = ratio end
+    end
+    return worst
+  end
+end
+
+-- ---- the figures ----------------------------------------------------------
+
+local function millions(p, step) return step * p.batch * p.context / 1e6 end
+
+--- One panel: the constant rate and each cooldown, from one number of each point; a band over seeds.
+local function panel(runs, p, label, pick, more)
+  local layers = {x = "tokens (millions)", y = label}
+  for key, v in pairs(more or {}) do layers[key] = v end
+  local function add(points_of, style)
+    local x, seeds = {}, {}
+    for s, result in ipairs(runs) do
+      seeds[s] = {}
+      for k, point in ipairs(points_of(result)) do x[k], seeds[s][k] = millions(p, point.step), pick(point) end
+    end
+    local layer = {#runs > 1 and "band" or "line", x = x, colour = style.colour, label = style.label, marker = style.marker, dash = "solid"}
+    if #runs > 1 then layer.seeds = seeds else layer.y = seeds[1] end
+    layers[#layers + 1] = layer
+  end
+  add(function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
+  for i in ipairs(runs[1].cooldowns) do
+    add(function(r)
+      local joined = {r.stable[i]}
+      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
+      return joined
+    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
+  end
+  return layers
+end
+
+local function figure(runs, p)
+  return q.plot.grid{
+    columns = 2, share = "x",
+    panel(runs, p, "sharpness", function(c) return c.sharpness end),
+    panel(runs, p, "trace", function(c) return c.trace end),
+    panel(runs, p, "4-bit rounding: loss rise (nats)", function(c) return c.rtn4.measured end),
+    panel(runs, p, "predicted / measured, 4 bits", function(c) return c.rtn4.ratio end),
+    panel(runs, p, "curvature along the 4-bit step", function(c) return c.rtn4.directional end),
+    panel(runs, p, "length of the 4-bit step", function(c) return c.rtn4.step end),
+  }
+end
+
+local function eigenvalues(runs)
+  local result = runs[1]
+  local last = result.cooldowns[#result.cooldowns]
+  local layers = {x = "number", y = "eigenvalue", log = "y"}
+  for i, entry in ipairs{{result.stable[#result.stable], "constant rate"}, {last.points[#last.points], "cooled down"}} do
+    local x, y = {}, {}
+    for k, v in ipairs(entry[1].eigenvalues) do
+      if v > 0 then x[#x + 1], y[#y + 1] = k, v end
+    end
+    layers[i] = {"line", x = x, y = y, label = entry[2], marker = "circle", dash = "solid", colour = i}
+  end
+  return q.plot(layers)
+end
+
+--- Share of the eigenvalues above each size: the tail of the density, without smearing, mean over starts.
+local function spectra(runs)
+  local layers = {x = "eigenvalue", y = "share of eigenvalues above", log = "xy"}
+  for i, s in ipairs(runs[1].spectra) do
+    local all = {}
+    for _, r in ipairs(s.rules) do
+      for k, node in ipairs(r.nodes) do all[#all + 1] = {node, r.weights[k] / #s.rules} end
+    end
+    table.sort(all, function(a, b) return a[1] > b[1] end)
+    local x, y, above = {}, {}, 0
+    for _, e in ipairs(all) do
+      above = above + e[2]
+      if e[1] > 0 and above > 0 then x[#x + 1], y[#y + 1] = e[1], above end
+    end
+    layers[i] = {"line", x = x, y = y, label = s.label, colour = i, marker = false, dash = "solid"}
+  end
+  return q.plot(layers)
+end
+
+return q.recipe{
+  name = "curvature",
+  doc = "Does the loss get sharper when the learning rate decays, and does that explain the quantization error?",
+  params = lab.params{
+    {"cooldown", "integer", default = 160, min = 20, doc = "steps of each cooldown"},
+    {"budgets", "integer", default = 3, min = 2, max = 16, doc = "how many cooldowns"},
+    {"spread", "number", default = 6, above = 1, doc = "longest budget over shortest"},
+    {"batches", "integer", default = 4, min = 2, doc = "batches whose loss is measured; errors are over these"},
+    {"sequences", "integer", default = 4, min = 1, doc = "sequences in each"},
+    {"length", "integer", default = 129, min = 8, doc = "tokens of each sequence"},
+    {"k", "integer", default = 10, min = 1, doc = "eigenvalues"},
+    {"samples", "integer", default = 16, min = 2, doc = "products for the trace"},
+    {"nodes", "integer", default = 30, min = 4, doc = "Lanczos steps of the spectrum"},
+    {"starts", "integer", default = 2, min = 1, doc = "random starts of the spectrum"},
+  },
+  scales = {
+    smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 20, budgets = 2, spread = 2,
+      group = 16, calibration = 2, eval_tokens = 256, batches = 2, sequences = 2, length = 17, k = 2, samples = 4, nodes = 6, starts = 1},
+    tiny = {steps = 3600, cooldown = 400, spread = 6, draws = 2},
+    small = {layers = 4, width = 256, heads = 8, vocab = 1024, context = 256, steps = 4000, cooldown = 600, eval_tokens = 65536,
+      calibration = 64, length = 257, batches = 8, samples = 32},
+    paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, steps = 172000, cooldown = 18000,
+      budgets = 6, spread = 86, warmup = 1900, eval_tokens = 1000000, calibration = 1024, length = 2048, batches = 50, sequences = 2,
+      k = 25, samples = 200, nodes = 80, starts = 4},
+  },
+  run = run,
+  plan = plan,
+  figures = {curvature = figure, eigenvalues = eigenvalues, spectrum = spectra},
+  claims = {
+    {"C7, sharpness", "the top eigenvalue rises in every cooldown: end over start, the smallest",
+      measure = smallest_rise(function(c) return c.sharpness end), above = 1, source = "Training Dynamics, Fig. 9"},
+    {"C7, trace", "so does the trace", measure = smallest_rise(function(c) return c.trace end), above = 1,
+      source = "Training Dynamics, Fig. 9"},
+    {"quadratic, 4 bits", "the second-order prediction of the 4-bit loss rise holds at the end of every cooldown: the worst ratio",
+      measure = worst_ratio "rtn4", above = 0.8, below = 1.25, source = "this project: the test of the flatness explanation"},
+    {"flatness", "the curvature along the 4-bit rounding step rises in every cooldown: end over start, the smallest",
+      measure = smallest_rise(function(c) return c.rtn4.directional end), above = 1, source = "this project"},
+  },
+}
