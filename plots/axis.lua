@@ -54,11 +54,8 @@ function Axis:category(name)
   return self.places[name]
 end
 
---- Takes the numbers of a list into the limits; tight: without margin (images, bars).
-function Axis:include(list)
-  if not list then return end
-  self.lists[#self.lists + 1] = list
-end
+--- Takes the numbers of a list into the limits.
+function Axis:include(list) self.lists[#self.lists + 1] = list end
 
 local function union(a, b, pick)
   if a == nil then return b end

@@ -138,6 +138,8 @@ local function draw_all(self, scene, l)
       local p = row[k]
       if p then
         local wide = p.y2 or p.colours
+        p.left_room = l.left[k]
+        p.label_room = p.y2 and not p.colours and p.mode ~= "right" and l.right[k] or nil
         p.right_room = wide and p.mode == "right" and l.right[k] - legend.measure(p.entries, t, 1).width or wide and l.right[k] or 6
         local place = p:draw(scene, x, y, l.w[k], l.h[r], l.bottom[r])
         if place then p.mode, again = place, true end

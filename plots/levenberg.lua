@@ -197,23 +197,23 @@ local function inverse(A)
   return columns
 end
 
---- Fits formula to the points. o: start = {name = value}, log = true compares logarithms (relative errors), where = for messages.
--- Returns {names, value, error, rms, at = function(x) -> y, half-width of the 95 % interval of the curve}.
-function levenberg.fit(formula, xs, ys, o)
-  local where = o and o.where or "fit"
-  local names, f = levenberg.compile(formula, where)
-  local problem = {f = f, xs = {}, goal = {}, log = o and o.log}
-  local used = {}
+--- The points that can be compared, and a check that they suffice.
+local function problem_of(f, names, xs, ys, log, where)
+  local problem, used = {f = f, xs = {}, goal = {}, log = log}, {}
   for i, x in ipairs(xs) do
     local y = ys[i]
-    if x == x and y == y and (not problem.log or y > 0) then
+    if x == x and y == y and (not log or y > 0) then
       table.insert(problem.xs, x)
-      table.insert(problem.goal, problem.log and math.log(y) or y)
+      table.insert(problem.goal, log and math.log(y) or y)
       used[#used + 1] = y
     end
   end
   if #used < #names then options.fail("%s: %d parameters need as many points at least, got %d", where, #names, #used) end
-  for name in pairs(o and o.start or {}) do
+  return problem, used
+end
+
+local function check_start(start, names, where)
+  for name in pairs(start or {}) do
     local known = false
     for _, n in ipairs(names) do known = known or n == name end
     if not known then
@@ -221,44 +221,63 @@ function levenberg.fit(formula, xs, ys, o)
         options.suggest(name, names))
     end
   end
-  local candidates = {}
-  for _, p in ipairs(starts(names, o and o.start, problem.xs, used)) do
+end
+
+--- The best of the descents from the most promising starts: parameters, sum of squares.
+local function search(problem, candidates)
+  local ranked = {}
+  for _, p in ipairs(candidates) do
     local _, sum = residuals(problem, p)
-    if sum < math.huge then candidates[#candidates + 1] = {p = p, sum = sum} end
+    if sum < math.huge then ranked[#ranked + 1] = {p = p, sum = sum} end
   end
-  table.sort(candidates, function(a, b) return a.sum < b.sum end)
+  table.sort(ranked, function(a, b) return a.sum < b.sum end)
   local best, least
-  for i = 1, math.min(12, #candidates) do
-    local p, sum = descend(problem, {unpack(candidates[i].p)})
+  for i = 1, math.min(12, #ranked) do
+    local p, sum = descend(problem, {unpack(ranked[i].p)})
     if not least or sum < least then best, least = p, sum end
   end
+  return best, least
+end
+
+--- Half-width of the curve's interval at x: t sqrt(g' C g), g the derivatives of f by the parameters, C their covariance.
+local function half_width(f, p, x, covariance, t)
+  local g, sum = {}, 0
+  for k = 1, #p do
+    local h, q = 1e-6 * math.max(math.abs(p[k]), 1e-4), {unpack(p)}
+    q[k] = p[k] + h
+    local up = f(x, unpack(q))
+    q[k] = p[k] - h
+    g[k] = (up - f(x, unpack(q))) / (2 * h)
+  end
+  for a = 1, #p do
+    for b = 1, #p do sum = sum + g[a] * covariance[a][b] * g[b] end
+  end
+  return t * math.sqrt(math.max(0, sum))
+end
+
+--- Fits formula to the points. o: start = {name = value}, log = true compares logarithms (relative errors), where = for messages.
+-- Returns {names, value, error, rms, freedom, at = function(x) -> y, half-width of the 95 % interval of the curve}.
+function levenberg.fit(formula, xs, ys, o)
+  o = o or {}
+  local where = o.where or "fit"
+  local names, f = levenberg.compile(formula, where)
+  local problem, used = problem_of(f, names, xs, ys, o.log, where)
+  check_start(o.start, names, where)
+  local best, least = search(problem, starts(names, o.start, problem.xs, used))
   if not best then options.fail("%s: the formula %q has no value at the data for any start; give start={...}", where, formula) end
   local freedom = #used - #names
-  local variance = freedom > 0 and least / freedom or 0
   local J = jacobian(problem, best)
-  local covariance = J and inverse((products(J, residuals(problem, best))))
+  local covariance = freedom > 0 and J and inverse((products(J, residuals(problem, best))))
   local fit = {names = names, value = {}, error = {}, rms = math.sqrt(least / #used), freedom = freedom}
+  for a = 1, covariance and #names or 0 do
+    for b = 1, #names do covariance[a][b] = covariance[a][b] * least / freedom end
+  end
   for k, name in ipairs(names) do
     fit.value[name] = best[k]
-    fit.error[name] = covariance and freedom > 0 and math.sqrt(variance * covariance[k][k]) or 0 / 0
+    fit.error[name] = covariance and math.sqrt(covariance[k][k]) or 0 / 0
   end
   local t = levenberg.student(freedom)
-  function fit.at(x)
-    local y = f(x, unpack(best))
-    if not covariance or freedom < 1 then return y, 0 / 0 end
-    local g, sum = {}, 0
-    for k = 1, #best do
-      local h, p = 1e-6 * math.max(math.abs(best[k]), 1e-4), {unpack(best)}
-      p[k] = best[k] + h
-      local up = f(x, unpack(p))
-      p[k] = best[k] - h
-      g[k] = (up - f(x, unpack(p))) / (2 * h)
-    end
-    for a = 1, #best do
-      for b = 1, #best do sum = sum + g[a] * covariance[a][b] * g[b] end
-    end
-    return y, t * math.sqrt(math.max(0, sum * variance))
-  end
+  function fit.at(x) return f(x, unpack(best)), covariance and half_width(f, best, x, covariance, t) or 0 / 0 end
   return fit
 end
 

@@ -5,6 +5,7 @@
 local axes = require "quench.plots.axis"
 local colour = require "quench.plots.colour"
 local colourbar = require "quench.plots.colourbar"
+local frame = require "quench.plots.frame"
 local layers = require "quench.plots.layer"
 local legend = require "quench.plots.legend"
 local options = require "quench.options"
@@ -13,6 +14,9 @@ local theme_module = require "quench.plots.theme"
 local panel = {}
 local Panel = {}
 Panel.__index = Panel
+for _, part in ipairs{require "quench.plots.styles", require "quench.plots.names"} do
+  for name, method in pairs(part) do Panel[name] = method end
+end
 
 local legend_places = {"auto", "none", "direct", "inside", "right", "top", "bottom", "top left", "top right", "bottom left",
   "bottom right"}
@@ -158,7 +162,7 @@ function Panel:collect()
     local y = self[layer.o.axis]
     for _, pair in ipairs{{self.x, layer.span.x, layer.xs, "x"}, {y, layer.span.y, layer.ys, layer.o.axis}} do
       local axis, lists, main, name = pair[1], pair[2], pair[3], pair[4]
-      for i = 1, 8 do axis:include(lists and lists[i]) end
+      for _, list in pairs(lists or {}) do axis:include(list) end -- pairs: absent bands leave holes
       if main then
         local dropped, shown = axis:count_dropped(main)
         if dropped > 0 and shown == 0 then
@@ -179,98 +183,6 @@ function Panel:limits()
   if self.y2 then self.y2:set_limits(self.y2:data_range()) end
 end
 
--- --- styles ---
-
---- The place in the colour cycle of a layer: a label keeps its place in all panels, others count up in their panel.
-local function choose_slot(layer, slots, taken, before)
-  local own = layer.o.label -- a fit's own label is only its numbers
-  if own and slots[own] then return slots[own] end
-  if layer.kind.follows and not own and before then return before.slot end
-  local slot = 1
-  while taken[slot] or (own and slots.used and slots.used[slot]) do slot = slot + 1 end
-  if own then
-    slots.used = slots.used or {}
-    slots[own], slots.used[slot] = slot, true
-  end
-  return slot
-end
-
---- Gives every layer its colour. `slots` maps labels to places of the cycle and is shared by the panels of a figure.
-function Panel:assign_colours(slots)
-  local right, before, taken = 0, nil, {}
-  for _, layer in ipairs(self.layers) do
-    right = right + (layer.o.axis == "y2" and 1 or 0)
-    if layer.o.label and slots[layer.o.label] then taken[slots[layer.o.label]] = true end
-  end
-  for _, layer in ipairs(self.layers) do
-    local o, theme = layer.o, self.theme
-    local quiet = layer.kind.colourless or (layer.o.axis == "y2" and right == 1)
-    local given = o.colour or (self.o.colours and layer.label and self.o.colours[layer.label])
-    if given == nil and not quiet then
-      layer.slot = choose_slot(layer, slots, taken, before)
-      taken[layer.slot] = true
-      layer.colour = theme.cycle[(layer.slot - 1) % #theme.cycle + 1]
-      if layer.kind.follows and not o.label and before then layer.colour = before.colour end
-    else
-      layer.slot = type(o.colour) == "number" and o.colour or layer.label and slots[layer.label] or 1
-      layer.colour = given and colour.parse(given, layer.where, theme.cycle) or theme.muted
-    end
-    if o.alpha and not layer.kind.colourless then layer.colour = colour.alpha(layer.colour, o.alpha) end
-    if not layer.kind.colourless then before = layer end
-  end
-end
-
---- Decides how layers are named: "direct", "inside", "right", "bottom", a corner, or "none".
-function Panel:choose_legend(alone)
-  local o = self.o
-  self.entries = legend.entries(self.layers)
-  local mode = o.legend
-  if #self.entries == 0 or self.mute_legend then mode = "none" end
-  if mode == "auto" then
-    local direct = alone and #self.entries <= 4 and not self.y2
-    for _, e in ipairs(self.entries) do
-      local has_end = false
-      for _, layer in ipairs(e.layers) do has_end = has_end or layer.kind.ends and layer.o.axis == "y" end
-      direct = direct and has_end
-    end
-    mode = self.forced_mode or (direct and "direct") or "inside"
-  end
-  self.mode = mode
-end
-
---- In a legend, lines differ in their dashes too, for grey print; labels beside the lines need no such help.
-function Panel:assign_dashes()
-  local lines = 0
-  for _, e in ipairs(self.entries) do
-    for _, layer in ipairs(e.layers) do
-      if layer.kind.ends and layer.o.axis == "y" then lines = lines + 1 break end
-    end
-  end
-  for _, layer in ipairs(self.layers) do layer.dash_slot = self.mode ~= "direct" and lines > 1 and layer.slot or nil end
-end
-
---- Where curves end on the right, for direct labels; nil when labels would not fit.
-function Panel:direct_labels(view)
-  local ends = {}
-  for _, e in ipairs(self.entries) do
-    for _, layer in ipairs(e.layers) do
-      if layer.kind.ends and layer.ys then
-        local last
-        for i = #layer.ys, 1, -1 do
-          local x, y = view.x(layer.xs[i]), view.y(layer.ys[i])
-          if x == x and y == y and x <= view.left + view.width + 0.5 then
-            last = {x = x, y = math.max(view.top, math.min(view.top + view.height, y)), layer = layer}
-            break
-          end
-        end
-        if last then ends[#ends + 1] = last break end
-      end
-    end
-  end
-  if #ends < #self.entries then return nil end
-  return legend.direct(ends, self.theme, view.top + 2, view.top + view.height - 2)
-end
-
 -- --- geometry ---
 
 function Panel:view(scene, left, top, width, height, yaxis)
@@ -279,22 +191,14 @@ function Panel:view(scene, left, top, width, height, yaxis)
     x = function(v) return left + width * xs:position(v) end, y = function(v) return top + height * (1 - ys:position(v)) end}
 end
 
-local function widest(labels, theme)
-  local w = 0
-  for _, label in ipairs(labels) do w = math.max(w, (theme.measure(label, theme.small))) end
-  return w
-end
-
---- Room that the texts need around a data area of this size: left, right, top, bottom.
-function Panel:margins(width, height)
+--- Room that title, tick labels and axis labels need: left, right, top, bottom.
+function Panel:axis_room(width, height)
   local t = self.theme
-  local tx = self.x:ticks_in_row(width, t)
-  local ty = self.y:ticks(height, t.y_spacing)
+  local tx, ty = self.x:ticks_in_row(width, t), self.y:ticks(height, t.y_spacing)
   local side = t.tick + t.gap
-  local left = self.hide_y and 4 or side + widest(ty.labels, t) + (self.y.label and not t.flat and t.size + 6 or 2)
-  local bottom = self.hide_x and 4 or side + t.small + (self.x.label and t.size + 6 or 0)
-  if not self.hide_x and not self.x.label and tx.factor then bottom = bottom + t.small + 3 end
-  if tx.turned and not self.hide_x then bottom = bottom - t.small + widest(tx.labels, t) end
+  local left = self.hide_y and 4 or side + frame.widest(ty.labels, t) + (self.y.label and not t.flat and t.size + 6 or 2)
+  local bottom = self.hide_x and 4 or side + t.small + (self.x.label and t.size + 6 or tx.factor and t.small + 3 or 0)
+  if tx.turned and not self.hide_x then bottom = bottom - t.small + frame.widest(tx.labels, t) end
   local top = (self.o.title or self.letter) and t.title + 6 or 0.5 * t.small
   if ty.factor and not self.hide_y then
     top = math.max(top, 1.6 * t.small)
@@ -304,20 +208,28 @@ function Panel:margins(width, height)
   local right = 2
   if self.y2 then
     local t2 = self.y2:ticks(height, t.y_spacing)
-    right = side + widest(t2.labels, t) + (self.y2.label and not t.flat and t.size + 7 or 2)
+    right = side + frame.widest(t2.labels, t) + (self.y2.label and not t.flat and t.size + 7 or 2)
     if t2.factor then top = math.max(top, 1.6 * t.small) end
   end
   if self.colours then right = (self.y2 and right or 0) + colourbar.room(self.colours, height, t) end
-  if not self.hide_x and #tx.major > 0 and not tx.turned then -- half of the outer labels hangs over
+  if not self.hide_x and not tx.turned then -- half of the outer labels hangs over
     for i, v in ipairs(tx.major) do
       local p, half = self.x.scale:position(v) * width, t.measure(tx.labels[i], t.small) / 2
       right, left = math.max(right, p + half - width), math.max(left, half - p)
     end
   end
+  return left, right, top, bottom
+end
+
+--- Room that all texts need around a data area of this size: left, right, top, bottom.
+function Panel:margins(width, height)
+  local left, right, top, bottom = self:axis_room(width, height)
+  local t = self.theme
   if self.mode == "direct" then
     local _, w = self:direct_labels(self:view(nil, 0, 0, width, height))
-    if w and w < 0.3 * (width + w) then right = math.max(right, w + 6)
-    else self.mode, self.forced_mode = "inside", "inside" end
+    if w and w < 0.3 * (width + w) then return left, math.max(right, w + 6), top, bottom end
+    self.mode, self.forced_mode = "inside", "inside"
+    self:assign_dashes()
   elseif self.mode == "right" then
     right = right + legend.measure(self.entries, t, 1).width + 6
   elseif self.mode == "bottom" then
@@ -329,151 +241,7 @@ function Panel:margins(width, height)
   return left, right, top, bottom
 end
 
---- Size of a legend on top of the panel, and whether it stands beside the letter or on its own row.
-function Panel:top_legend(width)
-  local t = self.theme
-  local size = legend.measure(self.entries, t, legend.columns_for(self.entries, t, width))
-  local beside = self.letter and not self.o.title and size.width < width - t.measure(self.letter, t.title, true) - 10
-  return size, beside
-end
-
 -- --- drawing ---
-
-local function draw_grid(view, axis, ticks, vertical)
-  local t, scene = view.theme, view.scene
-  if not axis.o.grid or axis.no_grid or axis.categories then return end
-  for pass = 1, 2 do
-    local log = axis.scale.name ~= "linear"
-    local list, c = ticks.major, t.grid
-    if pass == 1 then list, c = log and ticks.minor or {}, t.minor_grid end
-    for _, v in ipairs(list) do
-      if axis.scale:inside(v) then
-        local p = vertical and view.x(v) or view.y(v)
-        if vertical then scene:polyline({p, p}, {view.top, view.top + view.height})
-        else scene:polyline({view.left, view.left + view.width}, {p, p}) end
-      end
-    end
-    scene:stroke(c, t.hair, {snap = true})
-  end
-end
-
-local function draw_x_axis(self, view, ticks)
-  local t, scene, axis = view.theme, view.scene, self.x
-  local bottom = view.top + view.height
-  scene:polyline({view.left, view.left + view.width}, {bottom, bottom})
-  for _, v in ipairs(ticks.major) do
-    if axis.scale:inside(v) and not axis.categories then scene:polyline({view.x(v), view.x(v)}, {bottom, bottom + t.tick}) end
-  end
-  scene:stroke(t.axis, t.thin, {snap = true})
-  for _, v in ipairs(ticks.minor) do
-    if axis.scale:inside(v) then scene:polyline({view.x(v), view.x(v)}, {bottom, bottom + t.minor}) end
-  end
-  scene:stroke(t.axis, t.hair, {snap = true})
-  if self.hide_x then return end
-  local y = bottom + t.tick + t.gap
-  local low = y + t.small
-  for i, v in ipairs(ticks.major) do
-    if ticks.turned then
-      scene:text(view.x(v), y, ticks.labels[i], {size = t.small, colour = t.ink, align = 1, valign = 0.5, angle = 90})
-    else
-      scene:text(view.x(v), y, ticks.labels[i], {size = t.small, colour = t.ink, align = 0.5, valign = 1})
-    end
-  end
-  if ticks.turned then low = y + widest(ticks.labels, t) end
-  if ticks.factor then
-    scene:text(view.left + view.width, low + 5, ticks.factor, {size = t.small, colour = t.muted, align = 1, valign = 1})
-  end
-  if axis.label then
-    scene:text(view.left + view.width / 2, low + 4, axis.label, {size = t.size, colour = t.ink, align = 0.5, valign = 1})
-  end
-end
-
---- Left axis (direction -1) or right axis (1).
-local function draw_y_axis(self, view, axis, ticks, direction, hidden)
-  local t, scene = view.theme, view.scene
-  local x = direction < 0 and view.left or view.left + view.width
-  scene:polyline({x, x}, {view.top, view.top + view.height})
-  for _, v in ipairs(ticks.major) do
-    if axis.scale:inside(v) and not axis.categories then scene:polyline({x, x + direction * t.tick}, {view.y(v), view.y(v)}) end
-  end
-  scene:stroke(t.axis, t.thin, {snap = true})
-  for _, v in ipairs(ticks.minor) do
-    if axis.scale:inside(v) then scene:polyline({x, x + direction * t.minor}, {view.y(v), view.y(v)}) end
-  end
-  scene:stroke(t.axis, t.hair, {snap = true})
-  if hidden then return end
-  local at = x + direction * (t.tick + t.gap)
-  local align = direction < 0 and 1 or 0
-  local ink = direction > 0 and self.right_colour or t.ink
-  for i, v in ipairs(ticks.major) do
-    scene:text(at, view.y(v), ticks.labels[i], {size = t.small, colour = ink, align = align, valign = 0.5})
-  end
-  if ticks.factor and not (t.flat and axis.label) then
-    scene:text(x, view.top - 0.6 * t.small, ticks.factor, {size = t.small, colour = t.muted, align = align})
-  end
-  if axis.label and t.flat then -- above the axis, where letters can't be turned
-    local label = axis.label .. (ticks.factor and " " .. ticks.factor or "")
-    scene:text(x, view.top - 3, label, {size = t.size, colour = t.muted, align = direction < 0 and 0 or 1})
-  elseif axis.label then
-    local lx = at + direction * (widest(ticks.labels, t) + 5)
-    local style = {size = t.size, colour = ink, align = 0.5, angle = 90, valign = direction < 0 and 0 or 1}
-    scene:text(lx, view.top + view.height / 2, axis.label, style)
-  end
-end
-
-local function draw_notes(self, view)
-  local t, notes = view.theme, {}
-  local dropped = {}
-  for _, side in ipairs{"x", "y", "y2"} do
-    if self[side] and self[side].dropped > 0 then dropped[#dropped + 1] = ("%d of %s"):format(self[side].dropped, side) end
-  end
-  if #dropped > 0 then notes[1] = "values not positive, not shown: " .. table.concat(dropped, ", ") end
-  if #notes > 0 then
-    view.scene:text(view.left + 4, view.top + view.height - 4, notes[1], {size = 0.9 * t.small, colour = t.muted, halo = t.legend})
-  end
-  if self.x.empty or self.y.empty and not (self.y2 and not self.y2.empty) then
-    local style = {size = t.size, colour = t.muted, align = 0.5, valign = 0.5}
-    view.scene:text(view.left + view.width / 2, view.top + view.height / 2, "no data", style)
-  end
-end
-
-local corners = {["top left"] = {0, 0}, ["top right"] = {1, 0}, ["bottom left"] = {0, 1}, ["bottom right"] = {1, 1}}
-
---- Draws the names; returns "right" or "top" when no place inside is free enough.
-function Panel:draw_legend(view, first, below)
-  local t, mode = self.theme, self.mode
-  if mode == "none" then return end
-  local right = view.left + view.width
-  if mode == "direct" then
-    for _, e in ipairs(self:direct_labels(view) or {}) do
-      local c = colour.mix(e.layer.colour, t.ink, 0.12)
-      view.scene:text(right + 4, e.at, e.layer.label, {size = t.size, valign = 0.5, colour = colour.alpha(c, 1)})
-    end
-    return
-  end
-  local size = legend.measure(self.entries, t, 1)
-  if mode == "right" then return legend.draw(self.entries, size, view, right + self.right_room, view.top) end
-  if mode == "top" then
-    size = self:top_legend(view.width)
-    return legend.draw(self.entries, size, view, right - size.width, view.top - size.height - 1)
-  end
-  if mode == "bottom" then
-    size = legend.measure(self.entries, t, legend.columns_for(self.entries, t, view.width))
-    return legend.draw(self.entries, size, view, view.left + (view.width - size.width) / 2, view.top + view.height + below - size.height)
-  end
-  local x, y, ink
-  if corners[mode] then
-    local c = corners[mode]
-    x, y = view.left + 5 + c[1] * (view.width - size.width - 10), view.top + 5 + c[2] * (view.height - size.height - 10)
-  else
-    size, x, y, ink = legend.place(self.entries, first, view)
-    if self.o.legend == "auto" and (not x or ink > 0.0015) then
-      return self.alone and not self.y2 and size.width < 0.3 * view.width and "right" or "top"
-    end
-    if not x then x, y = right - size.width - 5, view.top + 5 end
-  end
-  legend.draw(self.entries, size, view, x, y, true)
-end
 
 --- Draws this panel as an inset over the panel of `view`; self.at says where.
 function Panel:draw_inside(view)
@@ -490,23 +258,19 @@ function Panel:draw_inside(view)
   if self:draw(view.scene, left + a, top + c, math.max(20, width - a - b), math.max(20, height - c - d), d) then self.mode = "none" end
 end
 
---- Title and letter, above a legend that stands on top of the panel.
-function Panel:draw_title(view)
-  local t, x, y = self.theme, view.left, view.top - 6
-  if t.flat and (self.y.label or self.y2 and self.y2.label) then y = y - t.size end
-  if self.mode == "top" then
-    local size, beside = self:top_legend(view.width)
-    y = beside and view.top - size.height + t.title or y - size.height
+--- Areas first, then curves and points, both cut to the data area; notes and numbers last, uncut.
+function Panel:draw_layers(view, view2)
+  local function each(pass, wanted)
+    for _, layer in ipairs(self.layers) do
+      if wanted(layer.kind) then layer.kind[pass](layer, layer.o.axis == "y2" and view2 or view) end
+    end
   end
-  if self.letter then
-    view.scene:text(x, y, self.letter, {size = t.title, bold = true, colour = t.ink})
-    x = x + t.measure(self.letter, t.title, true) + 5
-  end
-  if self.o.title then -- a long title gets smaller letters, down to those of the labels
-    local room = (t.measure(self.o.title, t.title, not self.letter)) / math.max(1, view.left + view.width - x)
-    local size = t.flat and t.title or math.max(t.size, t.title / math.max(1, room))
-    view.scene:text(x, y, self.o.title, {size = size, bold = not self.letter, colour = t.ink})
-  end
+  view.scene:clip(view.left, view.top, view.width, view.height)
+  each("under", function(kind) return kind.under end)
+  each("draw", function(kind) return not kind.above end)
+  view.scene:unclip()
+  each("draw", function(kind) return kind.above end)
+  each("over", function(kind) return kind.over end)
 end
 
 --- Draws everything with the data area at (left, top); returns where the legend must move if it fits nowhere inside.
@@ -516,38 +280,26 @@ function Panel:draw(scene, left, top, width, height, below)
   local t = self.theme
   local tx, ty = self.x:ticks_in_row(width, t), self.y:ticks(height, t.y_spacing)
   if t.panel ~= t.background then scene:rectangle(left, top, width, height):fill(t.panel, {snap = true}) end
-  draw_grid(view, self.x, tx, true)
-  draw_grid(view, self.y, ty, false)
+  frame.grid(view, self.x, tx, true)
+  frame.grid(view, self.y, ty, false)
   local first = scene:count()
   view.first = first
   if view2 then view2.first = first end
-  scene:clip(left, top, width, height)
-  for _, layer in ipairs(self.layers) do
-    if layer.kind.under then layer.kind.under(layer, layer.o.axis == "y2" and view2 or view) end
-  end
-  for _, layer in ipairs(self.layers) do
-    if not layer.kind.above then layer.kind.draw(layer, layer.o.axis == "y2" and view2 or view) end
-  end
-  scene:unclip()
-  for _, layer in ipairs(self.layers) do
-    local v = layer.o.axis == "y2" and view2 or view
-    if layer.kind.above then layer.kind.draw(layer, v) end
-    if layer.kind.over then layer.kind.over(layer, v) end
-  end
+  self:draw_layers(view, view2)
   for _, inset in ipairs(self.insets or {}) do inset:draw_inside(view) end
   local verdict = self:draw_legend(view, first, below)
-  draw_x_axis(self, view, tx)
-  draw_y_axis(self, view, self.y, ty, -1, self.hide_y)
+  frame.x_axis(self, view, tx)
+  frame.y_axis(self, view, self.y, ty, -1, self.hide_y)
   if self.y2 then
     self.right_colour = t.ink
-    draw_y_axis(self, view2, self.y2, self.y2:ticks(height, t.y_spacing), 1)
+    frame.y_axis(self, view2, self.y2, self.y2:ticks(height, t.y_spacing), 1)
   end
   if self.colours then
     local room = colourbar.room(self.colours, height, t)
     colourbar.draw(self.colours, scene, t, left + width + (self.y2 and self.right_room - room or 0), top, height)
   end
-  self:draw_title(view)
-  draw_notes(self, view)
+  frame.title(self, view)
+  frame.notes(self, view)
   return verdict
 end
 

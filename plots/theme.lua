@@ -26,7 +26,7 @@ theme.light = light
 theme.dark = setmetatable({
   background = 0x15181dff, ink = 0xe8e8e8ff, muted = 0xa6a9adff, axis = 0xb4b7bbff,
   grid = 0x2c3138ff, minor_grid = 0x20242aff, panel = 0x15181dff, legend = 0x15181de6, band_alpha = 0.3,
-  cycle = {0x4da6e8ff, 0xff8a4cff, 0x2fc79aff, 0xe59ac4ff, 0xf2b632ff, 0x9ad8ffff, 0xc49c94ff, 0xb0b0b0ff},
+  cycle = {0x4da6e8ff, 0xff8a4cff, 0x2fc79aff, 0xe59ac4ff, 0xf2b632ff, 0x9ad8ffff, 0xf2ec9bff, 0x9aa0a6ff},
 }, {__index = light})
 
 --- The theme of that name with its table of changes applied: theme.get("dark", {size = 10}).

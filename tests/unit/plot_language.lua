@@ -107,6 +107,43 @@ tap.test("lines can be told apart without colour", function(t)
   t.equal(#seen, 8, "eight lines in a legend have eight dash patterns")
 end)
 
+-- Matrices of Machado, Oliveira and Fernandes (2009) for complete protanopia, deuteranopia, tritanopia, on linear light.
+local sights = {
+  normal = {1, 0, 0, 0, 1, 0, 0, 0, 1},
+  protanopia = {0.152286, 1.052583, -0.204868, 0.114503, 0.786281, 0.099216, -0.003882, -0.048116, 1.051998},
+  deuteranopia = {0.367322, 0.860646, -0.227968, 0.280085, 0.672501, 0.047413, -0.011820, 0.042940, 0.968881},
+  tritanopia = {1.255528, -0.076749, -0.178779, -0.078411, 0.930809, 0.147602, 0.004733, 0.691367, 0.303900},
+}
+
+local function seen_by(m, ink)
+  local linear = {colour.unpack(ink)}
+  for k = 1, 3 do
+    local v = linear[k] / 255
+    linear[k] = v <= 0.04045 and v / 12.92 or ((v + 0.055) / 1.055) ^ 2.4
+  end
+  local out = {}
+  for k = 0, 2 do
+    local v = math.max(0, math.min(1, m[3 * k + 1] * linear[1] + m[3 * k + 2] * linear[2] + m[3 * k + 3] * linear[3]))
+    out[k + 1] = 255 * (v <= 0.0031308 and v * 12.92 or 1.055 * v ^ (1 / 2.4) - 0.055)
+  end
+  return {colour.to_oklab(colour.pack(unpack(out)))}
+end
+
+tap.test("the cycle survives colour blindness", function(t)
+  for name, cycle in pairs{light = colour.cycle, dark = require("quench.plots.theme").dark.cycle} do
+    for sight, m in pairs(sights) do
+      local nearest = math.huge
+      for i = 1, 6 do
+        for j = i + 1, 6 do
+          local a, b = seen_by(m, cycle[i]), seen_by(m, cycle[j])
+          nearest = math.min(nearest, math.sqrt((a[1] - b[1]) ^ 2 + (a[2] - b[2]) ^ 2 + (a[3] - b[3]) ^ 2))
+        end
+      end
+      t.ok(nearest > 0.04, ("%s, %s: six colours, twice a just noticeable step apart at least"):format(name, sight), nearest)
+    end
+  end
+end)
+
 tap.test("where names go", function(t)
   local function mode(given)
     local p = q.plot(given)
@@ -126,6 +163,11 @@ tap.test("where names go", function(t)
   for i = 1, 9 do full[i] = {"line", {i, 10 - i, i, 10 - i}, label = "line " .. i} end
   local where = mode(full)
   t.ok(where == "right" or where == "top", "no free place inside: outside", where)
+  local groups = {}
+  for i = 1, 12 do groups[i] = {i, i + 1, 100 * i} end
+  local p = q.plot{{"box", y = groups}}
+  p:scene()
+  t.ok(p.rows[1][1].y.scale:inside(1200), "the axis reaches over all of twelve groups")
 end)
 
 tap.test("the legend hides least", function(t)
