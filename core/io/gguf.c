@@ -109,10 +109,12 @@ static Status read_pair(Cursor *c, SafePair *pair) {
 
 static Status element_of(const Cursor *c, uint32_t type, const char *tensor, Element *out) {
   static const struct { uint32_t number; Element element; } known[] = {
-    {0, E_F32}, {1, E_F16}, {2, E_Q4_0}, {8, E_Q8_0}, {12, E_Q4_K}, {14, E_Q6_K}, {24, E_I8}, {25, E_I16}, {26, E_I32}, {27, E_I64}, {28, E_F64}, {30, E_BF16}};
+    {0, E_F32}, {1, E_F16}, {2, E_Q4_0}, {8, E_Q8_0}, {12, E_Q4_K}, {14, E_Q6_K},
+    {24, E_I8}, {25, E_I16}, {26, E_I32}, {27, E_I64}, {28, E_F64}, {30, E_BF16}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (known[i].number == type) return *out = known[i].element, OK;
-  return fail(ERR_UNSUPPORTED, "'%s': tensor '%s' has ggml's type %u, which is not read here (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_K, Q6_K are)", c->name, tensor, type);
+  return fail(ERR_UNSUPPORTED, "'%s': tensor '%s' has ggml's type %u; read are F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_K and Q6_K", c->name,
+              tensor, type);
 }
 
 /* The place is still from the start of the data, which is known only behind the last entry. */
@@ -164,7 +166,8 @@ static Status read_all(Cursor *c, SafeTensors **out) {
   if (memcmp(&head.magic, "GGUF", 4) != 0) return damaged(c, "it does not begin with GGUF");
   if (head.version != 2 && head.version != 3) return fail(ERR_UNSUPPORTED, "'%s': GGUF of version %u; 2 and 3 are read", c->name, head.version);
   uint64_t left = (uint64_t)(c->end - c->p); /* a pair takes 12 bytes at least, an entry 24 */
-  if (head.pairs > left / 12 || head.tensors > left / 24 || head.pairs > INT32_MAX || head.tensors > INT32_MAX) return damaged(c, "more entries than fit its bytes");
+  if (head.pairs > left / 12 || head.tensors > left / 24 || head.pairs > INT32_MAX || head.tensors > INT32_MAX)
+    return damaged(c, "more entries than fit its bytes");
   SafePair *pairs = arena_calloc(&c->arena, (size_t)head.pairs, sizeof *pairs);
   SafeEntry *entries = arena_calloc(&c->arena, (size_t)head.tensors, sizeof *entries);
   if (!pairs || !entries) return error_code();

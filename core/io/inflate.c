@@ -29,8 +29,10 @@ static Status run(z_stream *z, Buffer *out, const char *name) {
     end = inflate(z, Z_NO_FLUSH);
     out->used += STEP - z->avail_out;
     if (end == Z_MEM_ERROR) return error_code() ? error_code() : fail(ERR_MEMORY, "%s: out of memory", name);
-    if (end == Z_BUF_ERROR || (end == Z_OK && z->avail_in == 0 && z->avail_out > 0)) return fail(ERR_FORMAT, "%s: the compressed data is cut off", name);
-    if (end != Z_OK && end != Z_STREAM_END) return fail(ERR_FORMAT, "%s: the compressed data is damaged: %s", name, z->msg ? z->msg : "no reason given");
+    if (end == Z_BUF_ERROR || (end == Z_OK && z->avail_in == 0 && z->avail_out > 0))
+      return fail(ERR_FORMAT, "%s: the compressed data is cut off", name);
+    if (end != Z_OK && end != Z_STREAM_END)
+      return fail(ERR_FORMAT, "%s: the compressed data is damaged: %s", name, z->msg ? z->msg : "no reason given");
   }
   return OK;
 }

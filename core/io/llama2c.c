@@ -37,7 +37,8 @@ static Status check_sizes(const Sizes *z, const char *name) {
 /* One matrix (rows, columns), or a vector if columns is 0. layer < 0: not of a layer. */
 static Status take(Reading *r, const char *what, int layer, int64_t rows, int64_t columns) {
   uint64_t n = (uint64_t)rows * (uint64_t)(columns ? columns : 1) * 4; /* both at most 2^24 */
-  if (n > r->bytes - r->at) return fail(ERR_FORMAT, "'%s': cut off: the header's sizes need more than its %llu bytes", r->name, (unsigned long long)r->bytes);
+  if (n > r->bytes - r->at)
+    return fail(ERR_FORMAT, "'%s': cut off: the header's sizes need more than its %llu bytes", r->name, (unsigned long long)r->bytes);
   char *name = r->names[r->count];
   if (layer < 0) snprintf(name, sizeof *r->names, "%s.weight", what);
   else snprintf(name, sizeof *r->names, "model.layers.%d.%s.weight", layer, what);

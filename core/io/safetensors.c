@@ -73,7 +73,8 @@ static Status read_offsets(SafeEntry *e, const json_t *offsets, uint64_t room) {
   if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end)) return bad(e, "data_offsets must be two whole numbers");
   int64_t b = json_integer_value(begin), n = json_integer_value(end);
   uint64_t bytes;
-  if (b < 0 || n < b) return fail(ERR_FORMAT, "'%s': tensor '%s': data_offsets %lld, %lld are not a range", e->file, e->name, (long long)b, (long long)n);
+  if (b < 0 || n < b)
+    return fail(ERR_FORMAT, "'%s': tensor '%s': data_offsets %lld, %lld are not a range", e->file, e->name, (long long)b, (long long)n);
   if ((uint64_t)n > room)
     return fail(ERR_FORMAT, "'%s': tensor '%s' ends at byte %lld, but the file has only %llu bytes of data (is it cut off?)", e->file, e->name,
                 (long long)n, (unsigned long long)room);
@@ -158,7 +159,8 @@ static Status parse_into(SafeTensors *f, const uint8_t *data, size_t bytes, cons
   if (bytes < 8) return fail(ERR_FORMAT, "'%s': no safetensors file: %zu bytes are too few for a header", name, bytes);
   uint64_t n;
   memcpy(&n, data, 8);
-  if (n > HEADER_LIMIT) return fail(ERR_FORMAT, "'%s': no safetensors file: it claims a header of %llu bytes (at most %d)", name, (unsigned long long)n, HEADER_LIMIT);
+  if (n > HEADER_LIMIT)
+    return fail(ERR_FORMAT, "'%s': no safetensors file: it claims a header of %llu bytes (at most %d)", name, (unsigned long long)n, HEADER_LIMIT);
   if (n > bytes - 8) return fail(ERR_FORMAT, "'%s': cut off: a header of %llu bytes in a file of %zu", name, (unsigned long long)n, bytes);
   if (n < 2 || data[8] != '{') return fail(ERR_FORMAT, "'%s': no safetensors file: the header does not begin with '{'", name);
   char label[512];
@@ -213,7 +215,8 @@ static Status copy_entries(SafeTensors *f, int count, const SafeEntry *entries) 
   for (int i = 0; i < count; i++) TRY(add_copy(f, &entries[i]));
   if (count) qsort(f->entries, (size_t)count, sizeof *f->entries, by_name);
   for (int i = 1; i < count; i++)
-    if (strcmp(f->entries[i].name, f->entries[i - 1].name) == 0) return fail(ERR_FORMAT, "'%s': two tensors named '%s'", f->entries[i].file, f->entries[i].name);
+    if (strcmp(f->entries[i].name, f->entries[i - 1].name) == 0)
+      return fail(ERR_FORMAT, "'%s': two tensors named '%s'", f->entries[i].file, f->entries[i].name);
   return OK;
 }
 

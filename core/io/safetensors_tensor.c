@@ -23,7 +23,8 @@ Status safetensors_save(const char *path, int count, const char *const *names, T
   for (int i = 0; i < count && s == OK; i++) {
     s = tensor_contiguous_copy(tensors[i], &dense[i]);
     if (s != OK) break;
-    items[i] = (SafeItem){.name = names[i], .type = element_of_dtype(dense[i]->dtype), .ndim = dense[i]->ndim, .shape = dense[i]->shape, .data = tensor_data(dense[i])};
+    const Tensor *t = dense[i];
+    items[i] = (SafeItem){.name = names[i], .type = element_of_dtype(t->dtype), .ndim = t->ndim, .shape = t->shape, .data = tensor_data(t)};
   }
   if (s == OK) s = safetensors_write(path, count, items, pairs, metadata);
   for (int i = 0; dense && i < count; i++) tensor_release(dense[i]);

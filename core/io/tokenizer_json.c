@@ -302,9 +302,11 @@ static Status read_model(Loading *l, const json_t *model) {
   Tokenizer *t = l->t;
   size_t rank;
   json_t *merge, *merges = json_object_get(model, "merges");
-  const char *unknown = string_of(model, "unk_token"), *suffix = string_of(model, "end_of_word_suffix"), *prefix = string_of(model, "continuing_subword_prefix");
-  if (!absent(json_object_get(model, "dropout")) && json_number_value(json_object_get(model, "dropout")) > 0) return unsupported("the model's", "dropout");
-  if ((suffix && suffix[0]) || (prefix && prefix[0])) return unsupported("the model's", suffix && suffix[0] ? "end_of_word_suffix" : "continuing_subword_prefix");
+  const char *unknown = string_of(model, "unk_token"), *suffix = string_of(model, "end_of_word_suffix");
+  const char *prefix = string_of(model, "continuing_subword_prefix");
+  if (json_number_value(json_object_get(model, "dropout")) > 0) return unsupported("the model's", "dropout");
+  if (suffix && suffix[0]) return unsupported("the model's", "end_of_word_suffix");
+  if (prefix && prefix[0]) return unsupported("the model's", "continuing_subword_prefix");
   if (!json_is_array(merges)) return fail(ERR_FORMAT, "model: no merges");
   t->bpe.byte_fallback = true_of(model, "byte_fallback");
   t->bpe.fuse_unknown = true_of(model, "fuse_unk");

@@ -60,7 +60,8 @@ static int train(lua_State *L) {
   size_t length;
   const char *text = luaL_checklstring(L, 1, &length), *pattern = luaL_checkstring(L, 4);
   luaL_checktype(L, 5, LUA_TTABLE);
-  TrainOptions o = {.vocab_size = (int32_t)bind_integer(L, 2, "vocab_size"), .min_count = bind_integer(L, 3, "min_count"), .specials = (int)lua_objlen(L, 5)};
+  TrainOptions o = {.vocab_size = (int32_t)bind_integer(L, 2, "vocab_size"), .min_count = bind_integer(L, 3, "min_count")};
+  o.specials = (int)lua_objlen(L, 5);
   o.pattern = pattern_named(pattern) ? pattern_named(pattern) : pattern;
   const char **special = lua_newuserdata(L, sizeof *special * (size_t)(o.specials + 1));
   for (int i = 0; i < o.specials; i++) { /* the table keeps the strings alive */
@@ -162,7 +163,8 @@ static int id(lua_State *L) {
 static const luaL_Reg functions[] = {{"load", load}, {"bytes", bytes}, {"train", train}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-  {"encode", encode}, {"decode", decode}, {"save", save}, {"vocab_size", vocab_size}, {"token", token}, {"id", id}, {"__gc", tokenizer_gc}, {NULL, NULL},
+  {"encode", encode}, {"decode", decode}, {"save", save}, {"vocab_size", vocab_size}, {"token", token}, {"id", id},
+  {"__gc", tokenizer_gc}, {NULL, NULL},
 };
 
 int bind_open_tokenizer(lua_State *L) {
