@@ -168,7 +168,7 @@ add("kumar", "kumar(points, options) -> fit", "delta = C D^gD / N^gN exp(-P/g) f
 add("ouyang", "ouyang(points, options) -> fit", "delta = k D^b / (N^a P^g) from points {N=, D=, P=, delta=}.", {
   text = RESULT, source = "Ouyang et al. 2024, arXiv 2411.17691", see = {"q.fit.kumar", "q.fit.rate"}})
 add("rate", "rate(points, options) -> fit",
-  "ln error = c0 + gN ln N + gB bits + g_lr ln(lr_now/lr_peak + floor) + g_pk ln lr_peak + gD ln D: is it the tokens or the rate?", {
+  "ln error = c0 + gN ln N + gB bits + g_lr ln(lr_now/lr_peak + floor) + g_pk ln lr_peak + gD ln D: is it tokens or rate?", {
   text = "points {N=, D=, bits=, lr_now=, lr_peak=, error=}. If training dynamics decide, gD is near 0 once the rate is in.\n" .. RESULT,
   source = "this project; the claim is Catalan-Tatjer et al. 2025's", see = {"q.fit.kumar"}})
 add("power", "power(points, options) -> fit", "y = c x^p from points {x=, y=}.", {text = RESULT, see = {"q.fit.offset_power"}})

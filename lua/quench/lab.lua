@@ -238,5 +238,22 @@ help.add{"q.lab.stable", lab.stable, "q.lab.stable(ctx, p, data, {steps=, forks=
   "The constant-rate run of a recipe's setting, trained once and kept for all recipes.", see = {"q.lab.cooldown"}}
 help.add{"q.lab.cooldown", lab.cooldown, "q.lab.cooldown(ctx, p, data, {folder=, from=, decay=, points=, formats=}) -> {points=}, folder",
   "A cooldown from a checkpoint of a constant-rate run.", options = nil, see = {"q.lab.stable"}}
+for name, record in pairs{
+  params = {"(more) -> list", "Parameters that every training recipe has, with the recipe's own behind them."},
+  data = {"(p) -> data", "The text of a recipe, tokenized."},
+  model = {"(p, seed) -> model", "A GPT-NeoX model of the recipe's size, with the recipe's seed."},
+  flops = {"(p) -> number", "Floating-point operations of a training step."},
+  plan = {"(p, steps) -> {flops=, hours=, tokens=, note=}", "The cost of that many training steps."},
+  afford = {"(p, plan)", "Refuses a plan beyond p.max_hours, with its cost."},
+  yardstick = {"(p, data, folder) -> table", "Bits a byte of the newest model of a folder, beside those of an n-gram."},
+  report_yardstick = {"(runs) -> text", "A paragraph of report.md: how far the model is from the n-gram."},
+  calibration = {"(data, p, seed, k) -> ids", "Token ids for calibration, draw number k."},
+  probe = {"(data, p, formats, steps, seed) -> probe", "A probe of q.train that measures the quantization error at the given steps."},
+  curve = {"(log, p) -> points", "The measured points of a log: step, tokens, scale, loss, bits_per_byte and errors."},
+  warmup = {"(p, steps) -> steps", "Steps of warmup: p.warmup, or that share of the steps."},
+  spaced = {"(a, b, n, geometric?) -> list", "Whole numbers from a to b, evenly or geometrically spaced, without repeats."},
+} do
+  help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}
+end
 
 return lab

@@ -368,5 +368,8 @@ help.add{"q.models.names", models.names, "names() -> list", "The names of the fa
 local files = require("quench.models.files")(models)
 models.load, models.config, models.files = files.load, files.config, files
 Model.save = files.save
+help.add{"q.models.build", models.build, "build(name, config, how?) -> model",
+  "A model of a family whose parameters come from how.source(record, shape) instead of chance.", see = {"q.models.new"}}
+help.add{"q.models.family", models.family, "family(name) -> table", "The family of a name: its spec, sizes and functions.", see = {"q.models.names"}}
 
 return models

@@ -96,5 +96,12 @@ help.add{"q.nn.scan", nn.scan, "q.nn.scan(a, b, axis = 2) -> tensor",
 help.add{"q.nn.scatter_rows", nn.scatter_rows, "q.nn.scatter_rows(rows, ids, n) -> tensor (n, D)",
   "Adds each row to the place in n rows of zeros that its id (from 0) names; the reverse of q.embedding.",
   shapes = "rows (N, D), ids (N) i32", example = 'q.nn.scatter_rows(q.randn(2, 4), q.tensor({3, 0}, "i32"), 5)', see = {"q.embedding"}}
+help.add{"q.nn.linear", nn.linear, "q.nn.linear(record, x) -> tensor",
+  "A linear layer of a model: x w^T + b, seen by q.nn.watching.", shapes = "x (..., in) -> (..., out)", see = {"q.linear", "q.nn.watching"}}
+help.add{"q.nn.module", nn.module, "q.nn.module(record, fn, ...) -> results", "Calls fn(record, ...) as a module that q.nn.tracing sees."}
+help.add{"q.nn.watching", nn.watching, "q.nn.watching(observe, fn, ...) -> results",
+  "Calls fn(...) with observe(record, x) called before each linear layer.", see = {"q.nn.tracing"}}
+help.add{"q.nn.tracing", nn.tracing, "q.nn.tracing(trace, fn, ...) -> results",
+  "Calls fn(...) with trace(record, fn, ...) called in the place of each module.", see = {"q.nn.watching"}}
 
 return nn

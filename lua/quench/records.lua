@@ -161,7 +161,8 @@ help.add{"q.system", q.system, "q.system", "Memory, files, clock, interruption."
 memory() gives bytes live, peak, cached and counts; reset_peak(), memory_limit(bytes); fail_at(n) makes the n-th
 allocation fail (for tests). read_file, write_file (atomic), append_file, make_directories, list, kind, size, exists,
 lock(path) (until released or the process ends), directory, sha256(text). clock() in seconds, sleep(seconds).
-interrupted, check_interrupt, clear_interrupt for loops of your own; defer_interrupt(on) lets Ctrl-C wait for a boundary. embedded(path) is a file inside the program.]]}
+interrupted, check_interrupt, clear_interrupt for loops of your own; defer_interrupt(on) lets Ctrl-C
+wait for a boundary. embedded(path) is a file inside the program.]]}
 help.add{"q.help.add", help.add, "add{name, value, signature, meaning, ...}", "Declares a help record; see the head of lua/quench/help.lua."}
 help.add{"q.help.find", help.find, "find(what) -> record", "The record of a function or a name, or nil."}
 help.add{"q.help.search", help.search, "search(word) -> list", "The records that contain a word."}

@@ -10,6 +10,7 @@ local reference = {}
 function reference.load_all()
   local q = require "quench"
   require "quench.records"
+  require "quench.language" -- behind q.data.language
   for name in pairs(getmetatable(q).modules) do
     if not q[name] then error("no module " .. name, 0) end
   end

@@ -102,5 +102,6 @@ help.add{"tokenizer:save", Tokenizer.save, "t:save(path)", "Writes a tokenizer.j
   example = [[t:save "model/tokenizer.json"]]}
 
 help.add{"tokenizer:vocab_size", Tokenizer.vocab_size, "t:vocab_size() -> n", "The largest id + 1: rows that an embedding needs."}
+help.add{"q.tokenizer.is", M.is, "is(value) -> boolean", "Whether a value is a tokenizer."}
 
 return M

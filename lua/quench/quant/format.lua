@@ -227,5 +227,6 @@ help.add{"q.quant.formats", M.formats, "formats() -> list",
 
 M.public = {"int", "gaussian", "levels", "rule", "format", "formats", "is_format"}
 for _, row in ipairs(c.format_list()) do M.public[#M.public + 1] = row[1] end
+help.add{"q.quant.is_format", M.is_format, "is_format(value) -> boolean", "Whether a value is a format, as q.quant.int gives one."}
 
 return M
