@@ -225,7 +225,8 @@ help.add{"q.disk.quantize", M.quantize, "quantize(folder, out, options?) -> repo
   text = [[
 options are those of q.quant.quantize (method, bits, group, calibration = ids, ...), with batch = 1, and dtype of the written
 weights, which are the values that the codes stand for: "f32" (exact), or "bf16" (half the size; rounds them). The result
-loads with q.models.load and in transformers. quantization.json holds the report. Run again after an interruption, it goes on behind the last finished block.]],
+loads with q.models.load and in transformers. quantization.json holds the report. Run again after an interruption, it goes
+on behind the last finished block.]],
   errors = "options that need the whole model (head, activations, kv, inputs, drift); shards of another run in the folder",
   example = 'q.disk.quantize("olmo2-7b", "olmo2-7b-3bit", {bits = 3, group = 128, calibration = ids})',
   see = {"q.disk.plan", "q.quant.quantize", "q.models.load"}}

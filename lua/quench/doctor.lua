@@ -101,14 +101,17 @@ local function pictures(r)
   local columns, rows = machine.terminal_size(1)
   r:line("terminal", "%s%s%s", os.getenv("TERM") or "none", columns and (", %d x %d"):format(columns, rows) or ", size unknown",
     os.getenv("NO_COLOR") and ", NO_COLOR is set" or "")
-  r:line("graphics", "%s", require("quench.plots.show").method())
+  local ways = {kitty = "pictures by kitty's protocol", iterm = "pictures by iTerm2's protocol", sixel = "pictures by sixel", text = "characters"}
+  r:line("figures", "%s", ways[require("quench.plots.show").method()] or "not shown here (stdout is no terminal); saved as files")
 end
 
 local function folders(r)
   r:section("Folders")
   local home = os.getenv("HOME") or "."
   r:line("history", "%s/quench/history", os.getenv("XDG_STATE_HOME") or home .. "/.local/state")
-  r:line("corpora", "%s/quench", os.getenv("XDG_CACHE_HOME") or home .. "/.cache")
+  local corpus = require "quench.corpus"
+  local kept = require("quench.c.system").list(corpus.folder() .. "/janeaustenr") or {}
+  r:line("corpora", "%s (%s)", corpus.folder(), #kept > 0 and #kept .. " texts" or "nothing fetched yet")
 end
 
 --- Prints the report; the exit status is 1 if something is broken.
