@@ -124,12 +124,17 @@ local function prepare_heatmap(layer)
   layer.span = {x = {layer.x_edges}, y = {layer.y_edges}}
 end
 
+local colour_steps = 1024 -- more than 8 bits a channel can show
+
 local function colour_of(c, v)
   local t
   if c.log then t = v > 0 and math.log(v / c.low) / math.log(c.high / c.low) or 0 / 0
   else t = (v - c.low) / (c.high - c.low) end
   if t ~= t then return nil end
-  return c.map(math.max(0, math.min(1, t)))
+  local step = math.floor(math.max(0, math.min(1, t)) * colour_steps + 0.5)
+  c.known = c.known or {} -- a colour costs more than a look-up, and a matrix has many numbers
+  c.known[step] = c.known[step] or c.map(step / colour_steps)
+  return c.known[step]
 end
 
 --- Are the edges evenly spaced on the page?
@@ -144,16 +149,7 @@ end
 
 local function draw_cells(layer, view)
   local z, missing = layer.z, view.theme.grid
-  local table_of_colours = {}
-  local function of(v)
-    if v ~= v then return missing end
-    local c = table_of_colours[v]
-    if not c then
-      c = colour_of(layer.colours, v) or missing
-      table_of_colours[v] = c
-    end
-    return c
-  end
+  local function of(v) return v == v and colour_of(layer.colours, v) or missing end
   local x, y = layer.x_edges, layer.y_edges
   if even(x, view.x) and even(y, view.y) then
     local shown = pooled(z, 1000)

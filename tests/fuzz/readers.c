@@ -1,4 +1,4 @@
-/* readers.c - damaged files for every reader: safetensors, GGUF, llama2.c, JSON, tokenizer.json, R data.
+/* readers.c - damaged files for every reader: safetensors, GGUF, llama2.c, JSON, tokenizer.json, R data, PNG texts.
  *
  * Good files are mutated (bits, bytes, chunks, numbers, pieces of the format's own words) from a counter-based
  * stream, so a failing case is named by its number and comes again. What must hold: no crash (run it under
@@ -16,6 +16,7 @@
 #include "io/rdata.h"
 #include "io/safetensors.h"
 #include "io/tokenizer.h"
+#include "pngfile.h"
 #include "tests/tap.h"
 
 typedef Status (*Reader)(const char *data, size_t bytes); /* tries the bytes as its format */
@@ -245,6 +246,38 @@ static const char index_of[] =
   "\0\0\4\2\0\0\0\1\0\4\0\11\0\0\0\5names\0\0\0\20\0\0\0\1\0\4\0\11\0\0\0\1x\0\0\0\376"
   "\0\0\4\2\0\0\1\377\0\0\0\20\0\0\0\1\0\4\0\11\0\0\0\11variables\0\0\0\376";
 
+/* A small picture with a short text and a compressed one. */
+static void make_png(Buffer *b) {
+  static uint8_t rgb[3 * 4 * 4];
+  char recipe[600];
+  for (size_t i = 0; i < sizeof recipe; i++) recipe[i] = "local x = 1\n"[i % 12];
+  recipe[sizeof recipe - 1] = '\0';
+  PngText texts[] = {{"key", "value", 5}, {"recipe", recipe, sizeof recipe - 1}};
+  uint8_t *data;
+  size_t n;
+  if (png_encode(&(PngImage){4, 4, rgb, 72}, texts, 2, &data, &n) != OK) return;
+  buffer_add(b, data, n);
+  mem_free(data);
+}
+
+/* Puts checksums right before reading, so that damage gets past them. */
+static Status read_png(const char *data, size_t bytes) {
+  uint8_t *copy = mem_alloc(bytes);
+  memcpy(copy, data, bytes);
+  for (size_t at = 8; at + 12 <= bytes;) {
+    size_t n = (size_t)copy[at] << 24 | (size_t)copy[at + 1] << 16 | (size_t)copy[at + 2] << 8 | copy[at + 3];
+    if (n > bytes - at - 12) break;
+    uint32_t crc = (uint32_t)crc32(crc32(0, NULL, 0), copy + at + 4, (uInt)n + 4);
+    for (int i = 0; i < 4; i++) copy[at + 8 + n + (size_t)i] = (uint8_t)(crc >> (24 - 8 * i));
+    at += 12 + n;
+  }
+  PngTexts texts;
+  Status s = png_parse_texts(copy, bytes, "fuzz.png", &texts);
+  png_texts_free(&texts);
+  mem_free(copy);
+  return s;
+}
+
 int main(void) {
   Buffer weights = {0}, json[2] = {{0}, {0}}, tokenizers[4] = {{0}, {0}, {0}, {0}}, r[2] = {{0}, {0}}, others[2] = {{0}, {0}};
   make_safetensors(&weights);
@@ -268,6 +301,11 @@ int main(void) {
   fuzz("rdx and rdb", read_pair, 1, &r[1]);
   fuzz("gguf", read_gguf, 1, &others[0]);
   fuzz("llama2.c", read_llama2c, 1, &others[1]);
+  Buffer picture = {0};
+  make_png(&picture);
+  ok(read_png(picture.data, picture.used) == OK, "the undamaged picture is read");
+  fuzz("texts of a png", read_png, 1, &picture);
+  buffer_free(&picture);
   buffer_free(&others[0]), buffer_free(&others[1]), buffer_free(&weights), buffer_free(&json[0]), buffer_free(&json[1]), buffer_free(&r[0]), buffer_free(&r[1]);
   for (int i = 0; i < 4; i++) buffer_free(&tokenizers[i]);
   return done();
