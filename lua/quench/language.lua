@@ -13,6 +13,7 @@
 
 local q = require "quench"
 local ffi = require "ffi"
+local Data = require "quench.dataset"
 local compiled = require "quench.compiled"
 local system = require "quench.c.system"
 local options = require "quench.options"
@@ -150,9 +151,9 @@ end
 
 -- ---- the data object ------------------------------------------------------
 
-local Language = setmetatable({}, {__index = require("quench.data").Data})
+local Language = setmetatable({}, {__index = Data})
 Language.__index = Language
-Language.__tostring = require("quench.data").Data.__tostring
+Language.__tostring = Data.__tostring
 
 --- -sum over groups of w ln(w / their total), in nats.
 local function entropy_of(weights, groups, width)
@@ -243,6 +244,15 @@ local function language(o)
   end
   return self
 end
+
+help.add{"language:entropy", Language.entropy, "d:entropy() -> nats per token", "The entropy rate of a synthetic language: no model's loss is below.",
+  source = "Shannon, 1948, section 7", see = {"q.data.language", "language:floor"}}
+
+help.add{"language:floor", Language.floor, "d:floor(n) -> nats per token", "The least mean loss of a model that sees the last n tokens.",
+  text = "floor(0) is the entropy of token frequencies; from the language's order on it is the entropy rate.", see = {"language:entropy"}}
+
+help.add{"language:generate", Language.generate, "d:generate(n, stream) -> i32 tensor (n)", "More text of a synthetic language.",
+  example = [[q.data.language{seed = 1}:generate(1000, q.stream(1, "more"))]], see = {"q.data.language"}}
 
 help.add{"q.data.language", language, "language(options) -> data", "A synthetic language whose entropy rate is known exactly.",
   text = [[

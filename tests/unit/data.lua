@@ -53,6 +53,7 @@ tap.test("errors", function(t)
   t.fails(function() q.data.text{text = "abc", tokenizer = {}} end, "must come from q.tokenizer", "no tokenizer")
   t.fails(function() d:batch("valid", 1, 2, stream) end, "no split 'valid'.*validation", "a misspelt split")
   t.fails(function() d:batch("train", 1, 1000, stream) end, "windows of 1000 tokens", "a window longer than the text")
+  t.fails(function() d:batch("train", 2, 2) end, "must come from q.stream", "no stream")
   t.fails(function() d:batch("train", 0, 2, stream) end, "at least 1", "no rows")
 end)
 
