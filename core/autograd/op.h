@@ -158,6 +158,7 @@ Tensor *op_log_softmax(Tensor *x, int axis);
 /* --- ops: products (ops/matmul.c) --- */
 Tensor *op_matmul(Tensor *a, Tensor *b);             /* batched, broadcasting; 1-d operands as in NumPy */
 Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b);  /* x (..., in), w (out, in), b (out) or NULL: x w^T + b */
+Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r); /* + r (..., out), in the same pass; b, r may be NULL */
 
 /* --- ops: indexing (ops/index.c) --- */
 Tensor *op_embedding(Tensor *table, Tensor *ids);    /* (V, D), ids (...) i32 -> (..., D) */

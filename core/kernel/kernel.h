@@ -51,6 +51,8 @@ typedef enum Binary {
 typedef enum Reduce { R_SUM, R_MAX, R_MIN, R_PROD, R_SUMSQ, R_ARGMAX, R_ARGMIN /* index as a number */, REDUCE_COUNT } Reduce;
 
 /* A batch of products C = alpha op(A) op(B) + beta C, row-major; beta 0 overwrites C.
+ * A bias (n values, added to each row) and a further addend (m x n, rows ld_add apart), where not NULL, join C in the
+ * same pass; they need batch = 1.
  * Strides of the batch in elements; 0 repeats an operand. */
 typedef struct Gemm {
   bool transpose_a, transpose_b;
@@ -59,6 +61,8 @@ typedef struct Gemm {
   const void *a, *b;
   void *c;
   int64_t batch, batch_a, batch_b, batch_c;
+  const void *bias, *add;
+  int64_t ld_add;
 } Gemm;
 
 /* Shape of a causal attention: batch x time x heads, each head `width` values. kv_heads

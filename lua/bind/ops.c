@@ -240,7 +240,9 @@ static int all_finite(lua_State *L) {
 /* --- products, indexing, networks --- */
 
 static int matmul(lua_State *L) { return bind_push_tensor(L, op_matmul(bind_tensor(L, 1), bind_tensor(L, 2))); }
-static int linear(lua_State *L) { return bind_push_tensor(L, op_linear(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3))); }
+static int linear(lua_State *L) { /* q.linear(x, weight, bias, residual) */
+  return bind_push_tensor(L, op_linear_add(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3), bind_opt_tensor(L, 4)));
+}
 static int embedding(lua_State *L) { return bind_push_tensor(L, op_embedding(bind_tensor(L, 1), bind_tensor(L, 2))); }
 static int pick(lua_State *L) { return bind_push_tensor(L, op_pick(bind_tensor(L, 1), bind_tensor(L, 2))); }
 

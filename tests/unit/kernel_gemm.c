@@ -36,6 +36,54 @@ static void check_case(const Kernels *t, int64_t m, int64_t n, int64_t k, int la
   mem_free(a), mem_free(b), mem_free(c), mem_free(expected), mem_free(x), mem_free(y);
 }
 
+/* Bias and addend, on shapes for the vector units and for the tiles (f32: 130 x 100 x 140 is large enough). */
+static void check_joined(const Kernels *t, int64_t m, int64_t n, int64_t k, bool bias, bool add) {
+  Gemm g = {.m = m, .n = n, .k = k, .lda = k, .ldb = n, .ldc = n, .alpha = 1, .batch = 1, .ld_add = n + 2};
+  double *a = random_array(m * k, 1), *b = random_array(k * n, 1), *c = zero_array(m * n), *r = random_array(m * (n + 2), 1);
+  double *expected = k ? product_reference(&g, a, b, c) : zero_array(m * n);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) expected[i * n + j] += (bias ? r[j] : 0) + (add ? r[i * (n + 2) + j] : 0);
+  void *x = to_real(t, m * k, a), *y = to_real(t, k * n, b), *z = to_real(t, m * n, NULL), *w = to_real(t, m * (n + 2), r);
+  g.a = x, g.b = y, g.c = z, g.bias = bias ? w : NULL, g.add = add ? w : NULL;
+  t->gemm(&g);
+  char what[96];
+  snprintf(what, sizeof what, "%ld x %ld x %ld%s%s", (long)m, (long)n, (long)k, bias ? " + bias" : "", add ? " + addend" : "");
+  same_values(t, m * n, z, expected, tolerance_of(t, 3e-6, 1e-13), what);
+  mem_free(a), mem_free(b), mem_free(c), mem_free(r), mem_free(expected), mem_free(x), mem_free(y), mem_free(w);
+}
+
+/* Splitting floats loses nothing that f32 would have kept: entries over forty binary orders of magnitude, errors
+ * relative to the sum of the products' sizes, against those of a chain of fused multiply-adds in f32. And zeros stay zero, NaN stays NaN. */
+static void check_wide_range(void) {
+  enum { SIDE = 128 };
+  const Kernels *t = kernels_of(0, F32);
+  double *a = random_array(SIDE * SIDE, 1), *b = random_array(SIDE * SIDE, 1), worst = 0, chain = 0;
+  for (int i = 0; i < SIDE * SIDE; i++) a[i] = (float)ldexp(a[i], (int)(40 * reference_random())), b[i] = (float)ldexp(b[i], (int)(40 * reference_random()));
+  for (int i = 0; i < SIDE; i++) a[i] = 0;
+  float *x = to_real(t, SIDE * SIDE, a), *y = to_real(t, SIDE * SIDE, b), *z = to_real(t, SIDE * SIDE, NULL);
+  Gemm g = {.m = SIDE, .n = SIDE, .k = SIDE, .lda = SIDE, .ldb = SIDE, .ldc = SIDE, .alpha = 1, .batch = 1, .a = x, .b = y, .c = z};
+  t->gemm(&g);
+  int zeros = 1;
+  for (int i = 0; i < SIDE; i++)
+    for (int j = 0; j < SIDE; j++) {
+      double sum = 0, size = 1e-300;
+      float f = 0;
+      for (int k = 0; k < SIDE; k++) {
+        double ab = a[i * SIDE + k] * b[k * SIDE + j];
+        sum += ab, size += fabs(ab), f = fmaf((float)a[i * SIDE + k], (float)b[k * SIDE + j], f);
+      }
+      chain = fmax(chain, fabs(f - sum) / size);
+      worst = fmax(worst, fabs(z[i * SIDE + j] - sum) / size);
+      zeros &= i || z[j] == 0;
+    }
+  ok(worst < 1.5 * chain, "entries over forty binary orders of magnitude: error %.2g, of a chain in f32 %.2g", worst, chain);
+  ok(zeros, "a row of zeros gives zeros");
+  x[5 * SIDE + 7] = NAN;
+  t->gemm(&g);
+  ok(isnan(z[5 * SIDE]) && isnan(z[5 * SIDE + SIDE - 1]) && !isnan(z[4 * SIDE]), "a NaN in A makes its row NaN");
+  mem_free(a), mem_free(b), mem_free(x), mem_free(y), mem_free(z);
+}
+
 static void check_batches(void) {
   const Kernels *t = kernels_of(0, F64);
   double *a = random_array(20 * 6, 1), *b = random_array(6, 1), *c = zero_array(20 * 4), *one = zero_array(4);
@@ -70,7 +118,8 @@ static void threads_body(void *context, void *out) {
 
 int main(void) {
   const int64_t sizes[][3] = {{1, 1, 1}, {1, 17, 3}, {5, 1, 70}, {8, 48, 16}, {7, 47, 33}, {9, 49, 15}, {16, 64, 64}, {3, 80, 129},
-                              {131, 100, 40}, {200, 31, 530}, {40, 450, 20}, {130, 16, 1100}};
+                              {131, 100, 40}, {200, 31, 530}, {40, 450, 20}, {130, 16, 1100},
+                              {97, 130, 150}, {128, 64, 300}, {66, 100, 513}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     for (int layout = 0; layout < 4; layout++)
       for (int type = 0; type < 2; type++) {
@@ -78,6 +127,11 @@ int main(void) {
         check_case(t, sizes[i][0], sizes[i][1], sizes[i][2], layout, 0, 1, 0);
         check_case(t, sizes[i][0], sizes[i][1], sizes[i][2], layout, 5, -0.5, 2);
       }
+  const int64_t joined[][3] = {{5, 7, 3}, {130, 100, 140}, {128, 128, 600}, {3, 4, 0}};
+  for (int i = 0; i < 16; i++) /* k = 0 needs something to add, else C is left as it is times beta */
+    for (int type = 0; type < 2; type++)
+      if (joined[i / 4][2] || i % 4) check_joined(kernels_of(0, type ? F64 : F32), joined[i / 4][0], joined[i / 4][1], joined[i / 4][2], i & 1, i & 2);
+  check_wide_range();
   check_batches();
   double *x = random_array(N * DEPTH, 1);
   for (int layout = 0; layout < 4; layout++)

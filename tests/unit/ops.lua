@@ -103,6 +103,8 @@ tap.test("products", function(t)
   check(t, "matmul, transposed views", function(x, y) return x:t():matmul(y:t()) end, {normal(4, 3), normal(5, 4)})
   check(t, "matmul, strided views", function(x, y) return x:narrow(2, 2, 4):matmul(y:narrow(2, 1, 3)) end, {normal(3, 6), normal(4, 5)})
   check(t, "linear", function(x, w, b) return q.linear(x, w, b) end, {normal(2, 3, 4), normal(5, 4), normal(5)})
+  check(t, "linear with residual", function(x, w, b, r) return q.linear(x, w, b, r) end, {normal(2, 3, 4), normal(5, 4), normal(5), normal(2, 3, 5)})
+  check(t, "linear with residual, no bias", function(x, w, r) return q.linear(x, w, nil, r) end, {normal(3, 4), normal(5, 4), normal(3, 5)})
   check(t, "linear without bias", function(x, w) return q.linear(x, w) end, {normal(3, 4), normal(5, 4)})
 end)
 

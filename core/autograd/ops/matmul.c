@@ -37,8 +37,15 @@ static bool matrix_of(Tensor *t, Matrix *m) {
   return m->t && as_it_lies(m->t, m);
 }
 
-/* y (+)= a b over the batch axes of y; a and b broadcast over them. */
-static Status product_into(Tensor *y, Tensor *a, Tensor *b, bool add) {
+/* What joins a product in the same pass: y itself, a bias along the last axis, another tensor of y's shape. The last
+ * two only where y has two axes. */
+typedef struct Joined {
+  bool self;
+  Tensor *bias, *residual;
+} Joined;
+
+/* y = a b + joined over the batch axes of y; a and b broadcast over them. */
+static Status product_into(Tensor *y, Tensor *a, Tensor *b, Joined join) {
   Matrix ma, mb;
   if (!matrix_of(a, &ma) || !matrix_of(b, &mb)) return error_code();
   int batch_axes = y->ndim - 2;
@@ -53,10 +60,12 @@ static Status product_into(Tensor *y, Tensor *a, Tensor *b, bool add) {
   Gemm g = {
     .transpose_a = ma.transposed, .transpose_b = mb.transposed,
     .m = y->shape[y->ndim - 2], .n = y->shape[y->ndim - 1], .k = a->shape[a->ndim - 1],
-    .lda = ma.ld, .ldb = mb.ld, .ldc = y->shape[y->ndim - 1] > 0 ? y->shape[y->ndim - 1] : 1, .alpha = 1, .beta = add,
+    .lda = ma.ld, .ldb = mb.ld, .ldc = y->shape[y->ndim - 1] > 0 ? y->shape[y->ndim - 1] : 1, .alpha = 1, .beta = join.self,
     .batch = batch_axes ? y->shape[last] : 1,
     .batch_a = batch_axes ? stride[1][last] : 0, .batch_b = batch_axes ? stride[2][last] : 0, .batch_c = batch_axes ? stride[0][last] : 0,
   };
+  if (join.bias) g.bias = tensor_data(join.bias);
+  if (join.residual) g.add = tensor_data(join.residual), g.ld_add = join.residual->shape[1];
   for (int64_t i = 0; i < outer; i++) {
     int64_t at[3] = {0};
     for (int k = 0; k < 3; k++)
@@ -108,8 +117,8 @@ static Status matmul_vjp(Node *n, Tensor *const *g, Tensor **gin) {
 static Status matmul_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *y = op_new_like(n->out[0]);
   if (!y) return error_code();
-  if (t[0]) TRY(product_into(y, t[0], n->in[1], false));
-  if (t[1]) TRY(product_into(y, n->in[0], t[1], t[0] != NULL));
+  if (t[0]) TRY(product_into(y, t[0], n->in[1], (Joined){0}));
+  if (t[1]) TRY(product_into(y, n->in[0], t[1], (Joined){.self = t[0]}));
   out[0] = y;
   return OK;
 }
@@ -130,7 +139,7 @@ static Tensor *multiply(Tensor *a, Tensor *b) {
   int64_t shape[MAX_DIMS];
   if (product_shape("matmul", a, b, &ndim, shape) != OK) return NULL;
   Tensor *y = op_new(a->dtype, ndim, shape);
-  if (!y || product_into(y, a, b, false) != OK) return NULL;
+  if (!y || product_into(y, a, b, (Joined){0}) != OK) return NULL;
   return op_done(&matmul_op, 2, (Tensor *[]){a, b}, y, NULL);
 }
 
@@ -155,63 +164,70 @@ Tensor *op_matmul(Tensor *a, Tensor *b) {
   return op_reshape(y, ndim, shape);
 }
 
-/* --- linear: x (..., in), w (out, in), b (out) or absent --- */
+/* --- linear: x (..., in), w (out, in); b (out) and r (..., out) or NULL: x w^T + b + r --- */
 
-/* y = rows of b, or nothing (the first product overwrites) */
-static Status start_with_bias(Tensor *y, Tensor *b) { return b ? tensor_copy(y, b) : OK; }
+enum { LX, LW, LB, LR };
 
 static Status linear_vjp(Node *n, Tensor *const *g, Tensor **gin) {
-  Tensor *x = n->in[0], *w = n->in[1];
-  if (node_needs(n, 0) && !(gin[0] = op_matmul(g[0], w))) return error_code();
-  if (node_needs(n, 1) && !(gin[1] = multiply(transposed(as_rows(g[0])), as_rows(x)))) return error_code();
-  if (n->inputs > 2 && node_needs(n, 2) && !(gin[2] = op_sum_to(g[0], 1, n->in[2]->shape))) return error_code();
+  Tensor *x = n->in[LX], *w = n->in[LW];
+  if (node_needs(n, LX) && !(gin[LX] = op_matmul(g[0], w))) return error_code();
+  if (node_needs(n, LW) && !(gin[LW] = multiply(transposed(as_rows(g[0])), as_rows(x)))) return error_code();
+  if (node_needs(n, LB) && !(gin[LB] = op_sum_to(g[0], 1, n->in[LB]->shape))) return error_code();
+  if (node_needs(n, LR)) gin[LR] = g[0];
   return OK;
 }
 
-/* t = tx w^T + x tw^T + tb, accumulated in place */
+/* y = x w^T + joined, x of any number of axes */
+static Status linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join) {
+  int64_t in = w->shape[1], out = w->shape[0], count = in ? tensor_numel(x) / in : out ? tensor_numel(y) / out : 0;
+  Tensor *dense = op_dense(x), *bias = op_dense(join.bias), *residual = op_dense(join.residual);
+  if (!dense || (join.bias && !bias) || (join.residual && !residual)) return error_code();
+  Tensor *rows = op_new_view(y, 2, (int64_t[]){count, out}, NULL, y->offset);
+  Tensor *from = op_new_view(dense, 2, (int64_t[]){count, in}, NULL, dense->offset);
+  join.bias = bias;
+  join.residual = residual ? op_new_view(residual, 2, (int64_t[]){count, out}, NULL, residual->offset) : NULL;
+  if (!rows || !from || (residual && !join.residual)) return error_code();
+  return product_into(rows, from, transposed(w), join);
+}
+
+/* t = tx w^T + x tw^T + tb + tr, one or two products that take the others along */
 static Status linear_jvp(Node *n, Tensor *const *t, Tensor **out) {
-  Tensor *tb = n->inputs > 2 ? t[2] : NULL, *y = op_new_like(n->out[0]);
+  Tensor *y = op_new_like(n->out[0]), *tb = t[LB], *tr = t[LR];
   if (!y) return error_code();
-  int64_t width = y->shape[y->ndim - 1];
-  Tensor *rows = op_new_view(y, 2, (int64_t[]){width ? tensor_numel(y) / width : 0, width}, NULL, y->offset);
-  if (!rows) return error_code();
-  TRY(start_with_bias(y, tb));
-  bool add = tb != NULL;
-  if (t[0]) {
-    TRY(product_into(rows, as_rows(t[0]), transposed(n->in[1]), add));
-    add = true;
-  }
-  if (t[1]) TRY(product_into(rows, as_rows(n->in[0]), transposed(t[1]), add));
+  bool begun = t[LX] || t[LW];
+  if (t[LX]) TRY(linear_into(y, t[LX], n->in[LW], (Joined){.bias = tb, .residual = tr}));
+  if (t[LW]) TRY(linear_into(y, n->in[LX], t[LW], t[LX] ? (Joined){.self = true} : (Joined){.bias = tb, .residual = tr}));
   out[0] = y;
-  return OK;
+  if (begun) return OK;
+  out[0] = tb && tr ? op_add(tr, tb) : tr ? tr : op_expand(tb, y->ndim, y->shape);
+  return out[0] ? OK : error_code();
 }
 
-const OpInfo linear_op = {"linear", -1, 1, "x w^T + b: x (..., in), w (out, in), b (out) or absent", linear_vjp, linear_jvp, NULL, true};
+const OpInfo linear_op = {"linear", 4, 1, "x w^T + b + r: x (..., in), w (out, in), b (out) and r (..., out) or absent", linear_vjp, linear_jvp, NULL, true};
 
-static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b) {
+static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b, const Tensor *r) {
   if (w->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != w->shape[1])
     return fail(ERR_SHAPE, "linear: input %s does not fit weight %s (out, in)", shape_text(x), shape_text(w));
   if (b && (b->ndim != 1 || b->shape[0] != w->shape[0]))
     return fail(ERR_SHAPE, "linear: bias %s does not fit weight %s (out, in)", shape_text(b), shape_text(w));
-  if (!dtype_is_real(x->dtype) || x->dtype != w->dtype || (b && b->dtype != x->dtype))
-    return fail(ERR_DTYPE, "linear: input is %s, weight %s%s%s", dtype_name(x->dtype), dtype_name(w->dtype), b ? ", bias " : "",
-                b ? dtype_name(b->dtype) : "");
+  if (!dtype_is_real(x->dtype) || x->dtype != w->dtype || (b && b->dtype != x->dtype) || (r && r->dtype != x->dtype))
+    return fail(ERR_DTYPE, "linear: input is %s, weight %s%s%s%s%s", dtype_name(x->dtype), dtype_name(w->dtype), b ? ", bias " : "",
+                b ? dtype_name(b->dtype) : "", r ? ", residual " : "", r ? dtype_name(r->dtype) : "");
   return OK;
 }
 
-Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b) {
-  if (!x || !w || linear_check(x, w, b) != OK) return NULL;
+Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r) {
+  if (!x || !w || linear_check(x, w, b, r) != OK) return NULL;
   int64_t shape[MAX_DIMS];
   memcpy(shape, x->shape, sizeof shape);
   shape[x->ndim - 1] = w->shape[0];
   Tensor *y = op_new(x->dtype, x->ndim, shape);
-  if (!y || start_with_bias(y, b) != OK) return NULL;
+  if (!y) return NULL;
+  if (r && !tensor_same_shape(r, y)) return fail(ERR_SHAPE, "linear: residual %s does not fit the result %s", shape_text(r), shape_text(y)), NULL;
   bool was = grad_enable(false);
-  int64_t rows = x->shape[x->ndim - 1] ? tensor_numel(x) / x->shape[x->ndim - 1] : (w->shape[0] ? tensor_numel(y) / w->shape[0] : 0);
-  Tensor *out = op_new_view(y, 2, (int64_t[]){rows, w->shape[0]}, NULL, y->offset), *in = op_dense(x);
-  if (in) in = op_new_view(in, 2, (int64_t[]){rows, w->shape[1]}, NULL, in->offset);
-  Status s = out && in ? product_into(out, in, transposed(w), b != NULL) : error_code();
+  Status s = linear_into(y, x, w, (Joined){.bias = b, .residual = r});
   grad_enable(was);
-  if (s != OK) return NULL;
-  return op_done(&linear_op, b ? 3 : 2, (Tensor *[]){x, w, b}, y, NULL);
+  return s == OK ? op_done(&linear_op, 4, (Tensor *[]){x, w, b, r}, y, NULL) : NULL;
 }
+
+Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b) { return op_linear_add(x, w, b, NULL); }

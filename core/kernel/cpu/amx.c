@@ -162,16 +162,22 @@ static const TileConfig config __attribute__((aligned(64))) = {1, 0, {0}, {64, 6
 #define LOAD_B(part) do { _tile_loadd(6, b + 2 * (part) * TILE, 64); _tile_loadd(7, b + (2 * (part) + 1) * TILE, 64); } while (0)
 #define MULTIPLY do { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7); } while (0)
 
-/* c (32 x 32, ldc apart) = sum, or += sum. The six products in the order that reloads least. */
-static void block(int64_t steps, const bf16 *a, const bf16 *b, bool add, float *c, int64_t ldc) {
-  const int64_t stride = ldc * (int64_t)sizeof *c;
+/* What a block of C starts from: rows ld apart (0: the same row 32 times, a bias), or NULL: zeros. */
+typedef struct Start {
+  const float *x;
+  int64_t ld;
+} Start;
+
+/* c (32 x 32, ldc apart) = start + sum. The six products in the order that reloads least. */
+static void block(int64_t steps, const bf16 *a, const bf16 *b, Start s0, float *c, int64_t ldc) {
+  const int64_t stride = ldc * (int64_t)sizeof *c, from = s0.ld * (int64_t)sizeof *c;
   float *below = c + 16 * ldc;
   BARRIER;
-  if (add) {
-    _tile_loadd(0, c, stride);
-    _tile_loadd(1, c + 16, stride);
-    _tile_loadd(2, below, stride);
-    _tile_loadd(3, below + 16, stride);
+  if (s0.x) {
+    _tile_loadd(0, s0.x, from);
+    _tile_loadd(1, s0.x + 16, from);
+    _tile_loadd(2, s0.x + 16 * s0.ld, from);
+    _tile_loadd(3, s0.x + 16 * s0.ld + 16, from);
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -203,7 +209,7 @@ static void block(int64_t steps, const bf16 *a, const bf16 *b, bool add, float *
 /* A block at the edge of C, or with factors, goes through one beside it. */
 static void block_aside(int64_t steps, const bf16 *a, const bf16 *b, float alpha, float beta, int64_t rows, int64_t columns, float *c, int64_t ldc) {
   float whole[BLOCK * BLOCK] __attribute__((aligned(64)));
-  block(steps, a, b, false, whole, BLOCK);
+  block(steps, a, b, (Start){NULL, 0}, whole, BLOCK);
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j++)
       c[i * ldc + j] = alpha * whole[i * BLOCK + j] + (beta == 0 ? 0 : beta * c[i * ldc + j]);
@@ -211,20 +217,37 @@ static void block_aside(int64_t steps, const bf16 *a, const bf16 *b, float alpha
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Rows [i, i + rows), columns [j, j + columns) of C from a packed block of each operand over kc steps of k. */
+static void make_block(const Product *p, int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k, int64_t kc, const bf16 *b) {
+  const float alpha = (float)p->alpha, beta = k ? 1 : (float)p->beta, *bias = p->bias, *add = p->add;
+  const int64_t steps = (kc + KB - 1) / KB;
+  float *c = (float *)p->c + i * p->ldc + j;
+  if (rows < BLOCK || columns < BLOCK || alpha != 1 || (beta != 0 && beta != 1)) {
+    block_aside(steps, packed_a, b, alpha, beta, rows, columns, c, p->ldc);
+  } else if (beta == 1) {
+    block(steps, packed_a, b, (Start){c, p->ldc}, c, p->ldc);
+  } else if (k + kc == p->k && add) {
+    block(steps, packed_a, b, (Start){add + i * p->ld_add + j, p->ld_add}, c, p->ldc);
+    add = NULL;
+  } else if (k + kc == p->k && bias) {
+    block(steps, packed_a, b, (Start){bias + j, 0}, c, p->ldc);
+    bias = NULL;
+  } else {
+    block(steps, packed_a, b, (Start){NULL, 0}, c, p->ldc);
+  }
+  if (k + kc == p->k) product_finish(p, bias, add, i, rows, j, columns);
+}
+
 /* C rows [i0, i1), columns [j, j + n), k [k, k + kc), B packed. */
 static void strip(const Product *p, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc) {
-  const float alpha = (float)p->alpha, beta = k ? 1 : (float)p->beta;
-  const int64_t steps = (kc + KB - 1) / KB;
+  const int64_t panel = (kc + KB - 1) / KB * STEP, ahead = p->transpose_a ? kc : BLOCK, share = ahead * BLOCK / n + 1;
   for (int64_t i = i0; i < i1; i += BLOCK) {
-    int64_t rows = least(i1 - i, BLOCK), ahead = p->transpose_a ? kc : BLOCK, share = ahead * BLOCK / n + 1;
+    int64_t rows = least(i1 - i, BLOCK);
     pack(source_a(p, i, k), rows, kc, false, packed_a);
     for (int64_t c = 0; c < n; c += BLOCK) {
-      int64_t columns = least(n - c, BLOCK), row = c / BLOCK * share;
-      const bf16 *b = packed_b + c / BLOCK * steps * STEP;
-      float *to = (float *)p->c + i * p->ldc + j + c;
+      int64_t row = c / BLOCK * share;
       if (i + 2 * BLOCK <= i1) fetch(source_a(p, i + BLOCK, k), kc, least(row, ahead), least(row + share, ahead));
-      if (rows == BLOCK && columns == BLOCK && alpha == 1 && (beta == 0 || beta == 1)) block(steps, packed_a, b, beta == 1, to, p->ldc);
-      else block_aside(steps, packed_a, b, alpha, beta, rows, columns, to, p->ldc);
+      make_block(p, i, rows, j + c, least(n - c, BLOCK), k, kc, packed_b + c / BLOCK * panel);
     }
   }
 }

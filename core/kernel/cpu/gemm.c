@@ -236,6 +236,7 @@ static void tiles(const Plan *q, int64_t i, int64_t m, int64_t j, int64_t n, int
       Kernel kernel = p->transpose_a ? across[nv - 1][rows - 1] : along[nv - 1][rows - 1];
       if (columns % VL) edge_tile(kernel, &s, rows, columns);
       else kernel(&s);
+      if (k + kc == p->k) product_finish(p, p->bias, p->add, i + r, rows, j + c, columns);
       packed += nv * VL * kc;
     }
   }

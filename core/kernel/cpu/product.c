@@ -16,11 +16,13 @@ static void one(const Gemm *g, int64_t index) {
   real *c = (real *)g->c + index * g->batch_c;
   if (g->k == 0) {
     scale(c, g->m, g->n, g->ldc, (real)g->beta);
+    product_finish(&(Product){.c = c, .ldc = g->ldc, .ld_add = g->ld_add}, g->bias, g->add, 0, g->m, 0, g->n);
     return;
   }
   const Product p = {.transpose_a = g->transpose_a, .transpose_b = g->transpose_b, .m = g->m, .n = g->n, .k = g->k,
                      .lda = g->lda, .ldb = g->ldb, .ldc = g->ldc, .alpha = g->alpha, .beta = g->beta,
-                     .a = (const real *)g->a + index * g->batch_a, .b = (const real *)g->b + index * g->batch_b, .c = c};
+                     .a = (const real *)g->a + index * g->batch_a, .b = (const real *)g->b + index * g->batch_b, .c = c,
+                     .bias = g->bias, .add = g->add, .ld_add = g->ld_add};
   K(product)(&p);
 }
 
