@@ -107,7 +107,7 @@ end
 
 local function millions(p, step) return step * p.batch * p.context / 1e6 end
 
---- One panel: the constant rate and each cooldown, from one number of each point; a band over seeds.
+--- One panel: the constant rate and each cooldown, from one number of each point; of several seeds the mean and a band.
 local function panel(runs, p, label, pick, more)
   local layers = {x = "tokens (millions)", y = label}
   for key, v in pairs(more or {}) do layers[key] = v end
@@ -117,9 +117,8 @@ local function panel(runs, p, label, pick, more)
       seeds[s] = {}
       for k, point in ipairs(points_of(result)) do x[k], seeds[s][k] = millions(p, point.step), pick(point) end
     end
-    local layer = {#runs > 1 and "band" or "line", x = x, colour = style.colour, label = style.label, marker = style.marker, dash = "solid"}
-    if #runs > 1 then layer.seeds = seeds else layer.y = seeds[1] end
-    layers[#layers + 1] = layer
+    layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], colour = style.colour, label = style.label,
+      marker = style.marker, dash = "solid"}
   end
   add(function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
   for i in ipairs(runs[1].cooldowns) do

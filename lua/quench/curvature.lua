@@ -39,7 +39,7 @@ curvature.preconditioned, curvature.adaptive = lanczos.preconditioned, lanczos.a
 curvature.trace, curvature.diagonal = trace.trace, trace.diagonal
 curvature.density = density.density
 curvature.quadratic, curvature.directional = quadratic.quadratic, quadratic.directional
-curvature.critical_sharpness = quadratic.critical_sharpness
+curvature.critical_sharpness, curvature.gradient_penalty = quadratic.critical_sharpness, quadratic.gradient_penalty
 curvature.line, curvature.cut, curvature.plane = landscape.line, landscape.cut, landscape.plane
 curvature.connectivity = landscape.connectivity
 curvature.measure, curvature.probe = probe.measure, probe.probe
@@ -158,6 +158,12 @@ add("critical_sharpness", "critical_sharpness(loss, params, options) -> estimate
     "With another loss than the one trained, it is the relative critical sharpness.",
   source = "Kalra et al. 2026, arXiv 2601.16979",
     example = "print(q.curvature.critical_sharpness(loss, params, {direction = update, rate = lr}))"})
+
+add("gradient_penalty", "gradient_penalty(options) -> loss", "A loss for q.train: the model's own plus a multiple of its gradient's norm.", {
+  options = quadratic.penalty_spec,
+    text = "An intervention on curvature, beside q.optim.sam, asam and weight_noise: in the cooldown only, it tests causes.",
+  source = "Barrett and Dherin 2021; Zhao, Zhang and Hu 2022, Penalizing gradient norm",
+  example = "q.train{..., loss = q.curvature.gradient_penalty{weight = 0.05}}", see = {"q.optim.sam", "q.optim.weight_noise"}})
 
 add("line", "line(loss, params, options) -> {t=, loss=, error=, distance=}", "The loss along the line from here to another point.", {
   options = landscape.line_spec, see = {"q.curvature.connectivity", "q.curvature.plane"}})

@@ -162,6 +162,23 @@ tap.test("preconditioned by AdamW's state", function(t)
   t.ok(worst < 1e-9 * size, "sqrt of the corrected second moment plus eps", worst / size)
 end)
 
+tap.test("gradient penalty", function(t)
+  local m = model_of "gpt_neox"
+  local params = m:parameters()
+  local op = curvature.operator(m, {batches = {ids}})
+  local g = op:gradient()
+  local hg, norm = op:apply(g), 0
+  for _, x in ipairs(g) do norm = norm + x:dot(x) end
+  norm = math.sqrt(norm)
+  for power, scale in ipairs{0.3 / norm, 0.3} do
+    local loss = curvature.gradient_penalty{weight = 0.3, power = power}(m, ids)
+    t.near(loss:item(), m:loss(ids):item() + 0.3 * (power == 1 and norm or norm ^ 2 / 2), 1e-12, "value, power " .. power)
+    local worst = 0
+    for i, x in ipairs(q.grad(loss, params)) do worst = math.max(worst, gap(x, g[i] + hg[i] * scale)) end
+    t.ok(worst < 1e-11 * norm, "its gradient is g + weight H g, power " .. power, worst)
+  end
+end)
+
 tap.test("measure and probe", function(t)
   local m = model_of "gpt_neox"
   local list = {ids:narrow(1, 1, 1), ids:narrow(1, 2, 1)}

@@ -170,4 +170,26 @@ function M.critical_sharpness(...)
   end)
 end
 
+-- ---- a penalty -------------------------------------------------------------------------
+
+M.penalty_spec = options.spec("q.curvature.gradient_penalty", {
+  {"weight", "number", default = 0.01, min = 0, doc = "of the penalty"},
+  {"power", "integer", default = 1, min = 1, max = 2, doc = "1: |g|; 2: |g|^2 / 2, whose gradient is H g"},
+})
+
+--- q.curvature.gradient_penalty: a loss for q.train, the model's own plus weight |g|: flat places are preferred.
+function M.gradient_penalty(o)
+  o = M.penalty_spec(o)
+  return function(model, ids)
+    return q.scope(function()
+      local loss, sum = model:loss(ids), nil
+      for _, g in ipairs(q.grad(loss, model:parameters(), {create_graph = true})) do
+        local square = g:square():sum()
+        sum = sum and sum + square or square
+      end
+      return loss + (o.power == 2 and sum * 0.5 or sum:sqrt()) * o.weight
+    end)
+  end
+end
+
 return M
