@@ -80,17 +80,15 @@ local function add_rates(layers, result, p)
   for _, c in ipairs(result.cooldowns) do add({c.from, c.points[#c.points].step}, {1, 0}) end
 end
 
---- One curve, or a band over the seeds. pick(result) -> points.
+--- One curve; of several seeds the mean and a band. pick(result) -> points.
 local function add_curve(layers, runs, p, key, scale, pick, style)
   local x, seeds = {}, {}
   for i, result in ipairs(runs) do
     seeds[i] = {}
     for k, point in ipairs(pick(result)) do x[k], seeds[i][k] = millions(p, point.step), point[key] * scale end
   end
-  local layer = {#runs > 1 and "band" or "line", x = x, dash = "solid", colour = style.colour, label = style.label,
-    marker = style.marker}
-  if #runs > 1 then layer.seeds = seeds else layer.y = seeds[1] end
-  layers[#layers + 1] = layer
+  layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], dash = "solid", colour = style.colour,
+    label = style.label, marker = style.marker}
 end
 
 local function panel(runs, p, key, label, scale)

@@ -50,19 +50,8 @@ end
 
 --- The objective whose closures return outputs and targets.
 local function outputs_goal(what, source, params, o)
-  if objective.is_model(source) then
-    params = params or source:parameters()
-    if not o.batches then options.fail("%s: a model needs batches = {ids, ...}", what) end
-    if not o.names then
-      o.names = {}
-      for i, p in ipairs(params) do
-        for _, r in ipairs(source:named_parameters()) do
-          if rawequal(r.tensor, p) then o.names[i] = r.name end
-        end
-      end
-    end
-  end
-  return objective.new(what, outputs_of(source), params, o)
+  if objective.is_model(source) and not o.batches then options.fail("%s: a model needs batches = {ids, ...}", what) end
+  return objective.new(what, outputs_of(source), params, o, source)
 end
 
 local function checked_outputs(what, z, targets, needs_targets)

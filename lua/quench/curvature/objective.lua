@@ -75,14 +75,15 @@ local function describe(self, source, names)
   end
 end
 
---- The objective of a loss and its parameters (a model's own if nil); `o` has the options above.
-function objective.new(what, source, params, o)
-  if objective.is_model(source) then params = params or source:parameters() end
-  local layout = vectors.layout(what, params)
-  local list = closures(what, source, o.batches)
-  local self = setmetatable({what = what, params = params, layout = layout, closures = list, weights = normalised(what, o.weights,
-    #list)}, Objective)
-  describe(self, source, o.names)
+--- The objective of a loss and its parameters (a model's own if nil); `o` has the options above. Names come from the
+-- model: the source, or `model` where the source is made from one.
+function objective.new(what, source, params, o, model)
+  model = model or source
+  if objective.is_model(model) then params = params or model:parameters() end
+  local self = setmetatable({what = what, params = params, layout = vectors.layout(what, params)}, Objective)
+  self.closures = closures(what, source, o.batches)
+  self.weights = normalised(what, o.weights, #self.closures)
+  describe(self, model, o.names)
   return self
 end
 
