@@ -81,7 +81,8 @@ static void image_cells(void *context, Box to, const Colour *cells, int cols, in
     for (int column = r->clip_x0 / 2; column * 2 < r->clip_x1; column++) {
       Cell *k = cell_at(c, column, row);
       Colour upper, lower;
-      bool a = sample(&to, cells, cols, rows, 2 * column + 1, 4 * row + 1, &upper), b = sample(&to, cells, cols, rows, 2 * column + 1, 4 * row + 3, &lower);
+      bool a = sample(&to, cells, cols, rows, 2 * column + 1, 4 * row + 1, &upper);
+      bool b = sample(&to, cells, cols, rows, 2 * column + 1, 4 * row + 3, &lower);
       if (!k || !(a || b)) continue;
       k->image = true;
       k->upper = a ? upper : lower, k->lower = b ? lower : upper;

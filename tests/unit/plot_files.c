@@ -32,7 +32,8 @@ static void round_trip(void) {
   ok(png_read_texts(path, &got) == OK && got.count == 3, "three texts come back");
   int same = got.count == 3;
   for (size_t i = 0; same && i < 3; i++)
-    same = strcmp(got.item[i].key, texts[i].key) == 0 && got.item[i].bytes == texts[i].bytes && memcmp(got.item[i].text, texts[i].text, texts[i].bytes) == 0;
+    same = strcmp(got.item[i].key, texts[i].key) == 0 && got.item[i].bytes == texts[i].bytes &&
+           memcmp(got.item[i].text, texts[i].text, texts[i].bytes) == 0;
   ok(same, "as they were");
   png_texts_free(&got);
   int w = 0, h = 0;
@@ -90,7 +91,8 @@ static void malformed(void) {
   ok(parse(file, with_chunk("tEXt", "no zero byte", 12)) == ERR_FORMAT, "a key without end");
   ok(parse(file, with_chunk("tEXt", "\0value", 6)) == ERR_FORMAT, "an empty key");
   ok(parse(file, with_chunk("zTXt", "key\0", 4)) == ERR_FORMAT, "zTXt without method");
-  ok(parse(file, with_chunk("zTXt", "key\0\0rubbish", 12)) == ERR_FORMAT && strstr(error_message(), "damaged"), "zTXt with rubbish: %s", error_message());
+  ok(parse(file, with_chunk("zTXt", "key\0\0rubbish", 12)) == ERR_FORMAT && strstr(error_message(), "damaged"), "zTXt with rubbish: %s",
+     error_message());
   ok(parse(file, with_chunk("iTXt", "key\0\1\0en", 8)) == ERR_FORMAT, "iTXt that stops in its language");
   ok(parse(file, with_chunk("iTXt", "key\0\5\0\0\0x", 9)) == ERR_FORMAT, "iTXt with an unknown flag");
   /* 200 MB of zeros compress to 200 kB: refused before they fill the memory */
