@@ -160,26 +160,43 @@ static Status decode_integers(Element e, const uint8_t *p, int64_t n, DType to, 
   return OK;
 }
 
-Status element_decode(Element e, const uint8_t *data, int64_t n, DType to, void *out) {
-  if (n == 0) return OK;
-  if (element_of_dtype(to) == e) {
-    memcpy(out, data, (size_t)n * types[e].bytes);
-    return OK;
-  }
-  if (to == BF16 || (to == I32 && !is_integer(e)))
+/* LuaJIT keeps the types of its values in the payload of NaNs: one from a file, read through a pointer in Lua, could pose as
+ * a string or a function. So every NaN gets the ordinary payload. */
+static void plain_nans(DType d, int64_t n, void *data) {
+  float *f = data;
+  double *g = data;
+  for (int64_t i = 0; d == F32 && i < n; i++)
+    if (f[i] != f[i]) f[i] = NAN;
+  for (int64_t i = 0; d == F64 && i < n; i++)
+    if (g[i] != g[i]) g[i] = (double)NAN;
+}
+
+/* Block by block, so that the second look at the numbers finds them in the cache. */
+static Status decode_reals(Element e, const uint8_t *data, int64_t n, DType to, void *out) {
+  if (!dtype_is_real(to))
     return fail(ERR_DTYPE, "no reading of %s elements as %s; read them as f32 and convert", types[e].name, element_name(element_of_dtype(to)));
-  if (is_integer(e)) return decode_integers(e, data, n, to, out);
-  if (to == F32) {
-    reals_f32(e, data, n, out);
-    return OK;
-  }
   float block[BLOCK];
   for (int64_t i = 0; i < n; i += BLOCK) {
     int64_t m = n - i < BLOCK ? n - i : BLOCK;
-    reals_f32(e, data + (size_t)(i / element_block(e)) * types[e].bytes, m, block);
-    for (int64_t j = 0; j < m; j++) ((double *)out)[i + j] = block[j];
+    const uint8_t *from = data + (size_t)(i / element_block(e)) * types[e].bytes;
+    void *here = to == F32 ? (void *)((float *)out + i) : (void *)((double *)out + i);
+    if (to == F32) reals_f32(e, from, m, here);
+    else if (e == E_F64) memcpy(here, from, (size_t)m * 8);
+    else {
+      reals_f32(e, from, m, block);
+      for (int64_t j = 0; j < m; j++) ((double *)here)[j] = block[j];
+    }
+    plain_nans(to, m, here);
   }
   return OK;
+}
+
+Status element_decode(Element e, const uint8_t *data, int64_t n, DType to, void *out) {
+  if (n == 0) return OK;
+  bool same = element_of_dtype(to) == e;
+  if (same && (to == I32 || to == BF16)) return memcpy(out, data, (size_t)n * types[e].bytes), OK;
+  if (is_integer(e) && to != BF16) return decode_integers(e, data, n, to, out);
+  return decode_reals(e, data, n, to, out);
 }
 
 int64_t element_nonfinite(Element e, const uint8_t *data, int64_t n) {

@@ -30,7 +30,8 @@ Element element_of_dtype(DType d);
  * that fit, else f64 (exact up to 2^53). */
 DType element_dtype(Element e, const uint8_t *data, int64_t n);
 
-/* Converts n elements to f32, f64, i32, or copies where the types agree. Fails where integers do not fit. */
+/* Converts n elements to f32, f64, i32, or copies where the types agree. Fails where integers do not fit. NaNs lose
+ * their payload (element.c says why). */
 Status element_decode(Element e, const uint8_t *data, int64_t n, DType to, void *out);
 
 /* How many of the n elements are NaN or infinite. */

@@ -150,6 +150,23 @@ static void test_elements(void) {
   ok(d[0] == 1, "through f32 to f64");
 }
 
+static void test_nans(void) {
+  const uint8_t f32[] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0x80, 0x7f}, bf16[] = {0xfa, 0xff}, f64[] = {1, 0, 0, 0, 0, 0, 0xfe, 0xff};
+  float v[2];
+  double d;
+  uint32_t bits;
+  element_decode(E_F32, f32, 2, F32, v);
+  memcpy(&bits, v, 4);
+  ok(bits == 0x7fc00000 && isinf(v[1]), "a NaN loses its payload, infinity stays");
+  element_decode(E_BF16, bf16, 1, F32, v);
+  memcpy(&bits, v, 4);
+  ok(bits == 0x7fc00000, "also from BF16");
+  element_decode(E_F64, f64, 1, F64, &d);
+  uint64_t wide;
+  memcpy(&wide, &d, 8);
+  ok(wide == 0x7ff8000000000000, "also in doubles");
+}
+
 static void test_integers(void) {
   int64_t small[] = {-5, 2147483647}, large[] = {1, 9007199254740992}, beyond[] = {9007199254740993};
   int32_t i[2];
@@ -169,6 +186,7 @@ int main(void) {
   test_roundtrip();
   test_shards();
   test_elements();
+  test_nans();
   test_integers();
   char command[300];
   snprintf(command, sizeof command, "rm -r '%s'", folder);
