@@ -18,7 +18,8 @@ Quench - a laboratory for quantization dynamics.
   quench show FIGURE.png        what a figure was made from
   quench replay FIGURE.png      make it again
   quench quantize MODEL OUT     quantize a Hugging Face folder; --help shows how
-  quench eval MODEL ...         the loss of models on a text
+  quench eval MODEL ...         the loss of models on a text, multiple choice, minimal pairs
+  quench trajectory FOLDER ...  loss and quantization error along the checkpoints of a run, with a figure
   quench inspect FILE           the tensors of a weight file: range, outliers, error at 2, 3, 4 and 8 bits
   quench help [WORD]            help on a function; all names without WORD
   quench doctor                 libraries, processor, speed, fonts, terminal
@@ -70,6 +71,8 @@ function commands.quantize(...) return require("quench.quant.command").quantize(
 function commands.eval(...) return require("quench.quant.command").eval({...}) end
 
 function commands.inspect(...) return require("quench.quant.command").inspect({...}) end
+
+function commands.trajectory(...) return require("quench.trajectory.command").main({...}) end
 
 function commands.doctor(...) return require("quench.doctor").main({...}) end
 

@@ -80,7 +80,7 @@ local function signature_of(dir, given)
   for key, value in pairs(given) do
     local kind = type(value)
     if kind == "number" or kind == "string" or kind == "boolean" then parts[#parts + 1] = key .. "=" .. tostring(value) end
-    if kind == "table" and (key == "skip" or key == "override") then parts[#parts + 1] = key .. "=" .. json.encode(value) end
+    if kind == "table" and (key == "skip" or key == "override" or key == "config") then parts[#parts + 1] = key .. "=" .. json.encode(value) end
   end
   for i, ids in ipairs(type(given.calibration) == "table" and given.calibration or {given.calibration}) do
     local n = ids:numel()
@@ -182,15 +182,18 @@ local function copy_beside(dir, out)
   end
 end
 
---- q.disk.quantize(folder, out, options) -> report. options: those of q.quant.quantize, and dtype of the result.
+--- q.disk.quantize(folder, out, options) -> report. options: those of q.quant.quantize, dtype and config.
 function M.quantize(dir, out, given)
   local settings = {}
   for key, value in pairs(given or {}) do settings[key] = value end
   local dtype = settings.dtype or "f32"
   if dtype ~= "f32" and dtype ~= "bf16" then options.fail("q.disk.quantize: dtype must be f32 or bf16, got %s", tostring(dtype)) end
   local signature = signature_of(dir, settings)
-  settings.dtype, settings.batch = nil, settings.batch or 1
-  local m = q.models.load(dir, {lazy = true})
+  local m = q.models.load(dir, {lazy = true, config = settings.config})
+  settings.dtype, settings.config, settings.batch = nil, nil, settings.batch or 1
+  if q.system.exists(out .. "/model.safetensors") then
+    options.fail("q.disk.quantize: '%s' already holds a model.safetensors; give another folder", out)
+  end
   q.system.make_directories(out)
   local run = setmetatable({model = m, out = out, dtype = dtype, shards = m:layers() + 2, signature = signature}, Run)
   return q.no_grad(function()
@@ -217,16 +220,65 @@ function M.quantize(dir, out, given)
   end)
 end
 
+-- ---- averages -------------------------------------------------------------
+
+--- q.disk.average(folders, out, shares?): the mean of models, part by part, so that two parts are in memory at a time.
+function M.average(folders, out, shares)
+  if #folders == 0 then options.fail("q.disk.average: no folders") end
+  local models = {}
+  for k, dir in ipairs(folders) do
+    models[k] = q.models.load(dir, {lazy = true})
+    if models[k].family ~= models[1].family or json.encode(models[k].config) ~= json.encode(models[1].config) then
+      options.fail("q.disk.average: '%s' and '%s' have different configurations", folders[1], dir)
+    end
+  end
+  q.system.make_directories(out)
+  local first, parts = models[1], {"input"}
+  for i = 1, first:layers() do parts[i + 1] = i end
+  parts[#parts + 1] = "output"
+  local run = setmetatable({model = first, out = out, dtype = "f32", shards = #parts, signature = "average"}, Run)
+  q.no_grad(function()
+    for i, part in ipairs(parts) do
+      first:open(part)
+      for k, m in ipairs(models) do
+        local share = shares and shares[k] or 1 / #models
+        if k > 1 then m:open(part) end
+        local theirs = m:tensors()
+        for _, r in ipairs(first.records) do
+          if r.part == part then r.tensor:axpby_(k == 1 and share or 1, theirs[r.name], k == 1 and 0 or share) end
+        end
+        if k > 1 then
+          m:close(part)
+          m:close("input")
+        end
+      end
+      run:write(i, part)
+      first:close(part)
+      if part ~= "input" then first:close("input") end
+      q.system.check_interrupt()
+    end
+    run:index()
+    q.system.write_file(out .. "/config.json", json.encode(files.to_file(first, "f32")) .. "\n")
+    copy_beside(folders[1], out)
+    for _, m in ipairs(models) do m.file:close() end
+  end)
+end
+
+help.add{"q.disk.average", M.average, "average(folders, out, shares?)",
+  "The mean of models in folders (a soup, a LAWA window, a merge), part by part.",
+  text = "shares: a number for each folder, where they are not equal, e.g. {0.9, 0.1}.", errors = "folders whose configurations differ",
+  example = 'q.disk.average({"step7000", "step11931"}, "soup")', see = {"q.average.soup", "q.trajectory"}}
 help.add{"q.disk.plan", M.plan, "plan(folder, options?) -> {peak=, block=, outer=, activations=, statistics=, work=, model=, ...}",
   "The memory, in bytes, that quantizing a model on disk takes; nothing is read but config.json.", options = plan_options,
   example = 'print(q.disk.plan("olmo2-7b").peak / 1e9)', see = {"q.disk.quantize"}}
 help.add{"q.disk.quantize", M.quantize, "quantize(folder, out, options?) -> report",
   "Quantizes a model on disk block by block into another folder; peak memory is one block and the activations.",
   text = [[
-options are those of q.quant.quantize (method, bits, group, calibration = ids, ...), with batch = 1, and dtype of the written
-weights, which are the values that the codes stand for: "f32" (exact), or "bf16" (half the size; rounds them). The result
-loads with q.models.load and in transformers. quantization.json holds the report. Run again after an interruption, it goes
-on behind the last finished block.]],
+options are those of q.quant.quantize (method, bits, group, calibration = ids, ...), with batch = 1, and
+  dtype    of the written weights, which are the values that the codes stand for: "f32" (exact), or "bf16" (half the size)
+  config   values that win over config.json
+The result loads with q.models.load and in transformers. quantization.json holds the report. Run again after an interruption, it
+goes on behind the last finished block.]],
   errors = "options that need the whole model (head, activations, kv, inputs, drift); shards of another run in the folder",
   example = 'q.disk.quantize("olmo2-7b", "olmo2-7b-3bit", {bits = 3, group = 128, calibration = ids})',
   see = {"q.disk.plan", "q.quant.quantize", "q.models.load"}}

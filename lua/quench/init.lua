@@ -28,6 +28,7 @@ local modules = {
   schedule = "quench.schedule",
   tokenizer = "quench.tokenizer",
   train = "quench.train",
+  trajectory = "quench.trajectory",
 }
 
 q.system = require "quench.c.system"

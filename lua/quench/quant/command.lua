@@ -1,4 +1,7 @@
 --- command.lua - quench quantize, quench eval, quench inspect: models and weight files from the command line.
+--
+-- A model beyond BIG bytes in f32 is quantized and evaluated block by block (quench.disk), as is any with --disk: the
+-- result has the same bits.
 
 local q = require "quench"
 local arguments = require "quench.recipe.arguments"
@@ -7,6 +10,8 @@ local model = require "quench.quant.model"
 local options = require "quench.options"
 
 local M = {}
+
+local BIG = 4e9
 
 --- Words and options of a command line: --key value and --key=value, flags by the specs' booleans.
 local function split(args, ...)
@@ -91,8 +96,36 @@ local function context_of(m, o) return math.min(o.context, m.config.max_position
 
 local function loss_of(m, data, o)
   local context = context_of(m, o)
-  return q.eval.text(m, data:tokens "validation", {block = context, batch = math.max(1, math.floor(2048 / context)),
-    limit = math.max(1, math.floor(o.tokens / context)), bytes = nil})
+  return q.eval.text(m, data:tokens "validation", {block = context, stride = o.stride, batch = math.max(1, math.floor(2048 / context)),
+    limit = math.max(1, math.floor(o.tokens / (o.stride or context)))})
+end
+
+--- Is the model to be read block by block? Without --disk: where it is big.
+local function streamed(folder, o)
+  if o.disk ~= nil then return o.disk end
+  return q.disk.plan(folder, {sequences = 0}).model > BIG
+end
+
+--- Samples of a file to calibrate on, a list of ids (1, T): the "text" of each record of a .jsonl, cut at the context,
+-- else windows of any text at even distances.
+function M.samples(path, tokenizer, count, context)
+  local list = {}
+  if path:find("%.jsonl$") then
+    for _, record in ipairs(q.eval.read(path)) do
+      local text = record.text or record.content
+      if type(text) ~= "string" then options.fail("'%s': a record has no text", path) end
+      local ids = tokenizer:encode(text, {tensor = true})
+      if ids:numel() > 1 then list[#list + 1] = ids:narrow(1, 1, math.min(context, ids:numel())):view(1, -1) end
+      if #list == count then break end
+    end
+  else
+    local ids = tokenizer:encode(q.system.read_file(path), {special = false, tensor = true})
+    local n = math.min(count, math.floor(ids:numel() / context))
+    local step = n > 1 and math.floor((ids:numel() - context) / (n - 1)) or 0
+    for i = 1, n do list[i] = ids:narrow(1, 1 + (i - 1) * step, context):view(1, -1) end
+  end
+  if #list == 0 then options.fail("'%s' is too short to calibrate on %d tokens", path, context) end
+  return list
 end
 
 -- ---- quench quantize ------------------------------------------------------------
@@ -102,11 +135,38 @@ local quantize_spec = options.spec("quench quantize", text_entries{
   {"dtype", "string", choices = {"f32", "bf16"}, default = "f32", doc = "of the weights that are written"},
   {"seed", "integer", default = 0, doc = "of the calibration sequences' places"},
   {"loss", "boolean", default = true, doc = "take the loss before and after"},
+  {"calibration", "string", doc = "a text or .jsonl to calibrate on, in place of the text's train split"},
+  {"disk", "boolean", doc = "block by block through files [for models of more than 1 G parameters]"},
+  {"plan", "boolean", default = false, doc = "only say how much memory it takes, block by block"},
 })
 
---- Windows of the train split at random places.
-local function calibration_of(data, m, o)
+--- Windows of the train split at random places, or samples of another file.
+local function calibration_of(data, m, o, tokenizer)
+  if o.calibration then return M.samples(o.calibration, tokenizer, o.samples, context_of(m, o)) end
   return data:batch("train", o.samples, context_of(m, o), q.stream(o.seed, "calibration"))
+end
+
+local function print_plan(folder, o, batch)
+  local plan = q.disk.plan(folder, {sequences = o.samples, context = o.context, batch = batch or 1})
+  local function gb(n) return ("%.2f GB"):format(n / 1e9) end
+  io.write(("%s, %d blocks, %.4g M parameters, %s in f32\n"):format(plan.family, plan.layers, plan.parameters / 1e6, gb(plan.model)))
+  io.write(("block by block: a block %s, activations %s, statistics %s, in all about %s\n"):format(gb(plan.block),
+    gb(plan.activations), gb(plan.statistics), gb(plan.peak)))
+  return 0
+end
+
+--- In memory, or through files: the report, and the quantized model.
+local function quantize_to(from, to, m, given, o)
+  if m.lazy then
+    given.dtype = o.dtype
+    return q.disk.quantize(from, to, given), q.models.load(to, {lazy = true})
+  end
+  local small, report = q.quant.quantize(m, given)
+  small:save(to, {dtype = o.dtype})
+  if q.system.exists(from .. "/tokenizer.json") then
+    q.system.write_file(to .. "/tokenizer.json", q.system.read_file(from .. "/tokenizer.json"))
+  end
+  return report, small
 end
 
 --- What of a report goes into a file: numbers and names.
@@ -139,21 +199,19 @@ function M.quantize(args)
   if #words ~= 2 then options.fail("quench quantize MODEL OUT: two folders are needed, got %d", #words) end
   local own, given = arguments.parse(list, quantize_spec, theirs)
   local o = quantize_spec(own)
-  local m = q.models.load(words[1], {frozen = true})
-  local data = data_of(o, tokenizer_of(words[1], m.config.vocab_size))
+  if o.plan then return print_plan(words[1], o, given.batch) end
+  local m = q.models.load(words[1], {frozen = true, lazy = streamed(words[1], o)})
+  local tokenizer = tokenizer_of(words[1], m.config.vocab_size)
+  local data = (o.loss or not o.calibration) and data_of(o, tokenizer)
   local before = o.loss and loss_of(m, data, o)
-  given.calibration = calibration_of(data, m, o)
+  given.calibration = calibration_of(data, m, o, tokenizer)
   local bar
   given.progress = function(done, total, r)
     bar = bar or q.progress{total = total, label = "quantizing"}
     bar:update(done, {output_error = r.output_error})
   end
-  local small, report = q.quant.quantize(m, given)
+  local report, small = quantize_to(words[1], words[2], m, given, o)
   if bar then bar:finish() end
-  small:save(words[2], {dtype = o.dtype})
-  if q.system.exists(words[1] .. "/tokenizer.json") then
-    q.system.write_file(words[2] .. "/tokenizer.json", q.system.read_file(words[1] .. "/tokenizer.json"))
-  end
   print_report(report)
   local after = o.loss and loss_of(small, data, o)
   q.system.write_file(words[2] .. "/quantize.json", json.encode{method = given.method or "gptq", bits_per_weight = report.bits,
@@ -168,7 +226,60 @@ end
 
 -- ---- quench eval ----------------------------------------------------------------
 
-local eval_spec = options.spec("quench eval", text_entries{})
+local eval_spec = options.spec("quench eval", text_entries{
+  {"stride", "integer", min = 1, doc = "tokens between the starts of sequences [context]", unit = "tokens"},
+  {"loss", "boolean", default = true, doc = "measure the loss on the text"},
+  {"choice", "string", doc = "multiple choice, .jsonl as the LM Evaluation Harness has it: acc and acc_norm"},
+  {"pairs", "string", doc = "minimal pairs, .jsonl as BLiMP has them: acc"},
+  {"shots", "integer", default = 0, min = 0, doc = "solved examples before each question"},
+  {"limit", "integer", min = 1, doc = "questions or pairs, at most"},
+  {"disk", "boolean", doc = "read block by block [models of more than 1 G parameters]"},
+  {"json", "boolean", default = false, doc = "print JSON, one object a model"},
+})
+
+--- What is measured of one model.
+local function measure(folder, o)
+  local m = q.models.load(folder, {frozen = true, lazy = streamed(folder, o)})
+  local tokenizer = tokenizer_of(folder, m.config.vocab_size)
+  local out = {model = folder}
+  if o.loss then
+    local data = data_of(o, tokenizer)
+    local r = loss_of(m, data, o)
+    out.loss, out.perplexity, out.tokens = r.loss, r.perplexity, r.tokens
+    out.bits_per_byte = r.loss / math.log(2) / data:bytes_per_token "validation"
+  end
+  if o.choice then
+    local r = q.eval.choice(m, o.choice, {tokenizer = tokenizer, shots = o.shots, limit = o.limit})
+    out.acc, out.acc_norm, out.acc_stderr, out.questions = r.acc, r.acc_norm, r.acc_stderr, r.n
+  end
+  if o.pairs then
+    local r = q.eval.pairs(m, o.pairs, {tokenizer = tokenizer, limit = o.limit})
+    out.pairs_acc, out.pairs_stderr, out.pairs = r.acc, r.acc_stderr, r.n
+  end
+  return out
+end
+
+--- The damage against the first model.
+local function compare(first, r)
+  local function drop(a, b) return a and a < 1 and q.eval.accuracy_drop(a, b) or nil end
+  r.relative_ce = first.loss and q.eval.relative_ce(first.loss, r.loss)
+  r.accuracy_drop, r.pairs_drop = drop(first.acc, r.acc), drop(first.pairs_acc, r.pairs_acc)
+end
+
+local columns = {
+  {"loss", "%10.4f", 10}, {"perplexity", "%12.4f", 12}, {"bits_per_byte", "%14.4f", 14, "bits a byte"}, {"acc", "%8.4f", 8},
+  {"acc_norm", "%9.4f", 9}, {"pairs_acc", "%8.4f", 8, "pairs"}, {"accuracy_drop", "%9.4f", 9, "acc drop"}, {"relative_ce", "%9.3f%%", 10, "change"},
+}
+
+local function print_row(r, first)
+  local cells = {("%-40s"):format(r and r.model or "model")}
+  for _, c in ipairs(columns) do
+    local value = r and r[c[1]]
+    if c[1] == "relative_ce" and value then value = 100 * value end
+    if first[c[1]] then cells[#cells + 1] = value and c[2]:format(value) or ("%" .. c[3] .. "s"):format(r and "" or c[4] or c[1]) end
+  end
+  io.write(table.concat(cells, " "), "\n")
+end
 
 function M.eval(args)
   if wants_help(args) then return usage("quench eval MODEL [OTHER ...] [--text=FILE]", eval_spec) end
@@ -176,14 +287,15 @@ function M.eval(args)
   if #words < 1 then options.fail("quench eval MODEL: a model's folder is needed") end
   local o = eval_spec((arguments.parse(list, eval_spec)))
   local first
-  io.write(("%-40s %10s %12s %14s %10s\n"):format("model", "loss", "perplexity", "bits a byte", "change"))
   for _, folder in ipairs(words) do
-    local m = q.models.load(folder, {frozen = true})
-    local data = data_of(o, tokenizer_of(folder, m.config.vocab_size))
-    local r = loss_of(m, data, o)
-    first = first or r
-    io.write(("%-40s %10.4f %12.4f %14.4f %9.3f%%\n"):format(folder, r.loss, r.perplexity,
-      r.loss / math.log(2) / data:bytes_per_token "validation", 100 * q.eval.relative_ce(first.loss, r.loss)))
+    local r = q.scope(measure, folder, o)
+    if not first then first = r end
+    compare(first, r)
+    if o.json then io.write(json.encode(r), "\n")
+    else
+      if first == r then print_row(nil, first) end
+      print_row(r, first)
+    end
   end
   return 0
 end
@@ -193,6 +305,7 @@ end
 local inspect_spec = options.spec("quench inspect", {
   {"group", "integer", default = 128, min = 1, doc = "columns that share a scale in the error columns"},
   {"only", "string", doc = "a Lua pattern of names"},
+  {"list", "boolean", default = false, doc = "the configuration, and types, shapes and bytes: no value is read"},
 })
 
 local ROWS = 64 -- rows whose median is taken: evenly spaced
@@ -235,12 +348,43 @@ local function inspect_tensor(file, name, o)
   return line
 end
 
+--- Family, size and configuration of a model's folder.
+local function print_config(folder)
+  local name, config = q.models.config(folder)
+  local total, keys = 0, {}
+  for _, p in ipairs((q.models.shapes(name, config))) do total = total + p.numel end
+  for key, value in pairs(config) do
+    if type(value) ~= "table" then keys[#keys + 1] = ("%s = %s"):format(key, tostring(value)) end
+  end
+  table.sort(keys)
+  io.write(("%s, %.4g M parameters: %s\n"):format(name, total / 1e6, table.concat(keys, ", ")))
+end
+
+--- Type, shape and bytes of each tensor, and their sum.
+local function print_list(file, only)
+  local count, bytes = 0, 0
+  for _, name in ipairs(file:names()) do
+    if not only or name:find(only) then
+      local info = file:info(name)
+      io.write(("%-56s %-16s %-8s %14d\n"):format(name, table.concat(info.shape, "x"), info.dtype, info.bytes))
+      count, bytes = count + 1, bytes + info.bytes
+    end
+  end
+  io.write(("%d tensors, %.0f bytes\n"):format(count, bytes))
+end
+
 function M.inspect(args)
   if wants_help(args) then return usage("quench inspect FILE.safetensors [--only=PATTERN]", inspect_spec) end
   local words, list = split(args, inspect_spec)
   if #words ~= 1 then options.fail("quench inspect FILE: one file or folder is needed, got %d", #words) end
   local o = inspect_spec((arguments.parse(list, inspect_spec)))
   local file = q.open(words[1])
+  if o.list then
+    if q.system.exists(words[1] .. "/config.json") then print_config(words[1]) end
+    print_list(file, o.only)
+    file:close()
+    return 0
+  end
   io.write(("%-56s %-16s %10s %10s %9s %9s %9s %9s %9s %9s\n"):format("tensor", "shape", "min", "max", "kurtosis", "max/med",
     "err 2 bit", "3 bit", "4 bit", "8 bit"))
   for _, name in ipairs(file:names()) do
@@ -252,5 +396,7 @@ function M.inspect(args)
   file:close()
   return 0
 end
+
+M.split, M.usage, M.typed, M.wants_help, M.tokenizer_of = split, usage, typed, wants_help, tokenizer_of -- for other commands
 
 return M
