@@ -126,9 +126,9 @@ return q.recipe{
   scales = {
     smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 8, budgets = 2, spread = 2,
       points = 3, group = 16, calibration = 2, eval_tokens = 256},
-    tiny = {steps = 3600, cooldown = 400, spread = 6, draws = 2},
-    small = {layers = 4, width = 256, heads = 8, vocab = 1024, context = 256, steps = 4000, cooldown = 600, points = 12,
-      eval_tokens = 65536, calibration = 64},
+    tiny = {width = 64, group = 64, lr = 1e-2, steps = 7200, cooldown = 900, spread = 6, draws = 2},
+    small = {layers = 3, width = 192, heads = 6, vocab = 1024, context = 256, group = 96, lr = 5e-3, steps = 4000, cooldown = 500,
+      draws = 2, points = 10, eval_tokens = 32768},
     paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, steps = 172000, cooldown = 18000,
       budgets = 6, spread = 86, warmup = 1900, points = 40, eval_tokens = 1000000, calibration = 1024},
   },
