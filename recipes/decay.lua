@@ -49,11 +49,13 @@ local function ends(result, key)
   return list
 end
 
-local function smallest_jump(key)
+--- Mean error at the ends of the cooldowns over the mean at their starts: means first, since at 4 bits
+-- a single start can be as small as its noise.
+local function jump(key)
   return function(result)
-    local least = math.huge
-    for _, e in ipairs(ends(result, key)) do least = math.min(least, e.finish / e.start) end
-    return least
+    local start, finish = 0, 0
+    for _, e in ipairs(ends(result, key)) do start, finish = start + e.start, finish + e.finish end
+    return finish / start
   end
 end
 
@@ -136,9 +138,9 @@ return q.recipe{
   figures = {decay = figure},
   report = lab.report_yardstick,
   claims = {
-    {"C1", "the 4-bit error jumps in every cooldown: end over start, the smallest of all budgets",
-      measure = smallest_jump "gptq4", above = 1.6, source = "Training Dynamics, Fig. 4a: 5.4e-3 to 9.4e-3"},
-    {"C1, 3 bits", "the same at 3 bits", measure = smallest_jump "gptq3", above = 1.6, source = "Training Dynamics, Fig. 4"},
+    {"C1", "the 4-bit error jumps in the cooldowns: mean at their ends over mean at their starts",
+      measure = jump "gptq4", above = 1.6, source = "Training Dynamics, Fig. 4a: 5.4e-3 to 9.4e-3"},
+    {"C1, 3 bits", "the same at 3 bits", measure = jump "gptq3", above = 1.6, source = "Training Dynamics, Fig. 4"},
     {"C2", "cooled-down models end at nearly the same 4-bit error whatever their budget: (max - min) / mean",
       measure = spread "gptq4", below = 0.15, source = "Training Dynamics, Fig. 4a: 8.35e-3 to 9.38e-3 from 10B to 100B tokens"},
     {"C2, 3 bits", "the same at 3 bits", measure = spread "gptq3", below = 0.15, source = "Training Dynamics, Fig. 4"},
