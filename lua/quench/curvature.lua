@@ -61,7 +61,8 @@ add("operator", "operator(loss, params, options) -> operator", "The Hessian of a
   options = operator_spec, shapes = PARAMS, text = LOSS .. [[.
 
 op:apply(v) -> list; op:quadratic_form(d), op:loss() -> value with standard error over batches; op:gradient() -> list;
-op:subset{1, 3} -> the diagonal block of these parameters; op:dense() -> matrix (small nets); op:refresh() after the
+op:subset{1, 3} -> the diagonal block of these parameters;
+op:blocks("layer") or "role" -> list of {name=, operator=}; op:dense() -> matrix (small nets); op:refresh() after the
 parameters changed; op.dimension, op.cost (gradients and seconds a product, bytes kept), op.products (done so far).]],
   errors = "a loss that is not one number, parameters that require no gradient, parameters changed under a kept graph",
   source = "Pearlmutter 1994, Fast exact multiplication by the Hessian; forward over reverse",

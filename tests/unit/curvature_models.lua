@@ -132,6 +132,16 @@ tap.test("layers, roles and quantized models", function(t)
   local by_role, sum = curvature.trace(op, {samples = 4, groups = "role", progress = false}), 0
   for _, g in ipairs(by_role.groups) do sum = sum + g.value end
   t.near(sum, by_layer.value, 1e-12, "groups by role add up to the same trace")
+  local blocks, dimension = op:blocks("layer"), 0
+  for _, b in ipairs(blocks) do dimension = dimension + b.operator.dimension end
+  t.ok(#blocks == 5 and dimension == op.dimension, "blocks of layers make the whole")
+  local alone = {}
+  for _, r in ipairs(m:named_parameters()) do
+    if r.layer == 2 then alone[#alone + 1] = r.tensor end
+  end
+  local of_layer = curvature.top(blocks[3].operator, {tolerance = 1e-8, progress = false}).values[1]
+  local by_itself = curvature.top(function() return m:loss(ids) end, alone, {tolerance = 1e-8, progress = false}).values[1]
+  t.near(of_layer, by_itself, 1e-7, "the sharpness of a layer is that of its parameters alone")
   local quantized = q.quant.quantize(m, {method = "rtn", bits = 8, group = 8})
   local r = curvature.quadratic(m, {batches = {ids:narrow(1, 1, 1), ids:narrow(1, 2, 1)}, to = quantized})
   local before = m:loss(ids):item()

@@ -235,6 +235,43 @@ function Operator:subset(indices)
   end)
 end
 
+--- Groups of parameters by "tensor", "layer", "role" or a list of labels: the labels in order of appearance, and for
+-- each parameter the number of its label.
+function M.grouping(what, op, groups)
+  local labels, number, of = {}, {}, {}
+  for i, name in ipairs(op.names) do
+    local label
+    if type(groups) == "table" then label = groups[i]
+    elseif groups == "tensor" then label = name
+    elseif groups == "layer" or groups == "role" then
+      if not op.records then options.fail("%s: groups = %q needs a model; give a list of labels", what, groups) end
+      label = op.records[i][groups]
+      if groups == "layer" then label = label and ("layer %s"):format(label) or op.records[i].role end
+    else options.fail("%s: groups must be tensor, layer, role or a list of labels, got %s", what, tostring(groups)) end
+    if label == nil then options.fail("%s: groups has no label for parameter %d (%s)", what, i, name) end
+    if not number[label] then
+      labels[#labels + 1] = label
+      number[label] = #labels
+    end
+    of[i] = number[label]
+  end
+  return labels, of
+end
+
+--- op:blocks("layer"): the diagonal blocks of groups of parameters, as a list of {name=, operator=} on the same graphs.
+function Operator:blocks(groups)
+  local labels, of = M.grouping("blocks", self, groups)
+  local list = {}
+  for k, label in ipairs(labels) do
+    local indices = {}
+    for i, number in ipairs(of) do
+      if number == k then indices[#indices + 1] = i end
+    end
+    list[k] = {name = label, operator = self:subset(indices)}
+  end
+  return list
+end
+
 --- The operator of a symmetric matrix (n, n): for known answers and teaching.
 function M.matrix(a)
   local what = "q.curvature.matrix"

@@ -6,7 +6,6 @@
 -- a third gives the trace there exactly, and Hutchinson runs on what is left, which is small.
 
 local q = require "quench"
-local options = require "quench.options"
 local operator = require "quench.curvature.operator"
 local estimate = require "quench.curvature.estimate"
 local basis = require "quench.curvature.basis"
@@ -28,26 +27,6 @@ M.diagonal_spec = operator.spec("q.curvature.diagonal", {
 local MIN_SAMPLES = 8 -- before a standard error may stop the loop
 
 -- ---- groups of parameters ---------------------------------------------------------
-
---- Labels in order of appearance, and for each parameter the number of its label.
-local function grouping(op, groups)
-  local labels, number, of = {}, {}, {}
-  for i, name in ipairs(op.names) do
-    local label
-    if type(groups) == "table" then label = groups[i]
-    elseif groups == "tensor" then label = name
-    elseif groups == "layer" or groups == "role" then
-      if not op.records then options.fail("q.curvature.trace: groups = %q needs a model; give a list of labels", groups) end
-      label = op.records[i][groups]
-      if groups == "layer" then label = label and ("layer %s"):format(label) or op.records[i].role end
-    else options.fail("q.curvature.trace: groups must be tensor, layer, role or a list of labels, got %q", groups) end
-    if label == nil then options.fail("q.curvature.trace: groups has no label for parameter %d (%s)", i, name) end
-    if not number[label] then labels[#labels + 1] = label number[label] = #labels end
-    of[i] = number[label]
-  end
-  return labels, of
-end
-M.grouping = grouping
 
 --- Sums of numbers, one a parameter, over the groups.
 local function by_group(numbers, of, count)
@@ -85,7 +64,7 @@ end
 
 local function hutchinson(op, o)
   local stream = q.stream(o.seed, "curvature/trace")
-  local labels, of = grouping(op, o.groups)
+  local labels, of = operator.grouping(M.spec.name, op, o.groups)
   local rows, values = {}, {}
   local _, interrupted = estimate.loop(o, "trace", o.samples, op, function()
     local dots = q.scope(function()
