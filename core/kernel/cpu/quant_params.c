@@ -6,6 +6,7 @@
  * first candidate with the least sum |error|^norm (GPTQ's reference: norm 2.4). */
 #include "kernel/cpu/quant.h"
 #include "kernel/cpu/quant_round.h"
+#include "kernel/cpu/vmath.h"
 
 typedef struct Extent {
   real low, high;        /* smallest and largest value */
@@ -81,7 +82,7 @@ static void scale_of(const Format *f, double unit, const Extent *e, real clip, r
       break;
     case RANGE_MINMAX_RAW:
       s = real_max(high - low, (real)1e-5) / steps;
-      *zero = clamp(-real_round(low / s), (real)f->grid.low, (real)f->grid.high);
+      *zero = between(-real_round(low / s), (real)f->grid.low, (real)f->grid.high);
       break;
     case RANGE_MINMAX_REAL:
       s = high - low > (real)1e-4 ? real_max((high - low) / steps, (real)5e-5) : 1;
@@ -98,13 +99,15 @@ static void scale_of(const Format *f, double unit, const Extent *e, real clip, r
 
 enum { PIECE = 256 };
 
+/* sum |y - w|^norm of a piece; 0^norm comes out of exp(norm log 0) as 0. */
 static double power_sum(int64_t n, const real *w, const real *y, double norm) {
   double sum = 0;
   if (norm == 2) {
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; i++) sum += (double)(y[i] - w[i]) * (y[i] - w[i]);
   } else {
-    for (int64_t i = 0; i < n; i++) sum += REAL(powf, pow)(real_abs(y[i] - w[i]), (real)norm);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += real_exp((real)norm * real_log(real_abs(y[i] - w[i])));
   }
   return sum;
 }

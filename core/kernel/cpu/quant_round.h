@@ -3,7 +3,7 @@
  * A Rounder is a Grid in the kernels' element type. Values come divided by their
  * scale; the result is a level, so that scale * level is the quantized weight.
  *
- *   INTEGER  clamp(round(v) + zero) - zero     round half to even
+ *   INTEGER  round(v) + zero kept between the lowest and highest code, - zero     round half to even
  *   FLOAT    round half to even at the step of v's binade, saturating at the largest number
  *   LEVELS   the nearest level, a tie to the lower one; or by the grid's own steps
  *
@@ -60,18 +60,18 @@ static inline void rounder_make(Rounder *r, const Grid *g) {
   for (int i = 0; i + 1 < g->count; i++) r->step[i] = real_below(g->own_steps ? g->step[i] : 0.5 * (g->level[i] + g->level[i + 1]));
 }
 
-static inline real clamp(real x, real low, real high) { return x < low ? low : x > high ? high : x; }
+static inline real between(real x, real low, real high) { return x < low ? low : x > high ? high : x; }
 
 static inline real round_integer(const Rounder *r, real v, real zero) {
   real code = r->whole_zero ? real_round(v) + zero : real_round(v + zero);
-  return clamp(code, r->low, r->high) - zero;
+  return between(code, r->low, r->high) - zero;
 }
 
 static inline real float_step(const Rounder *r, real v) { return real_max(binade(v), r->smallest) * r->fraction_scale; }
 
 static inline real round_float(const Rounder *r, real v) {
   real step = float_step(r, v);
-  return clamp(real_round(v / step) * step, -r->reach, r->reach);
+  return between(real_round(v / step) * step, -r->reach, r->reach);
 }
 
 /* Index of v's level: the number of steps below v. */
@@ -100,11 +100,11 @@ static inline __attribute__((always_inline)) real round_value(const Rounder *r, 
 static inline real round_randomly(const Rounder *r, real v, real zero, real u) {
   if (r->kind == GRID_INTEGER) {
     real shift = r->whole_zero ? 0 : zero;
-    return clamp(real_floor(v + shift + u) + zero - shift, r->low, r->high) - zero;
+    return between(real_floor(v + shift + u) + zero - shift, r->low, r->high) - zero;
   }
   if (r->kind == GRID_FLOAT) {
     real step = float_step(r, v);
-    return clamp(real_floor(v / step + u) * step, -r->reach, r->reach);
+    return between(real_floor(v / step + u) * step, -r->reach, r->reach);
   }
   int i = nearest_level(r, v);
   if (v < r->level[i]) i--; /* now level[i] <= v < level[i + 1], or v beyond the ends */
