@@ -38,8 +38,7 @@ static Status prepare_vector(Parameter *p) { return optim_slot_like(p, "v"); }
 
 /* moment <- b moment + (1 - b) mean, in place */
 static Status average(Tensor *moment, Tensor *mean, double b) {
-  if (!mean) return error_code();
-  return tensor_copy(moment, op_add(op_mul_scalar(moment, b), op_mul_scalar(mean, 1 - b)));
+  return mode_store(moment, op_add(op_mul_scalar(moment, b), op_mul_scalar(mean, 1 - b)));
 }
 
 /* Updates row and column means from g (m, n) and returns R C / mean(R). */

@@ -53,4 +53,6 @@ Tensor *mode_scale(Tensor *x, int k, Tensor *d) {
   return x ? op_mul(x, op_reshape(d, x->ndim, shape)) : NULL;
 }
 
+Status mode_store(Tensor *to, const Tensor *from) { return from ? tensor_copy(to, from) : error_code(); }
+
 double tensor_norm(const Tensor *x) { return sqrt(kernels_for(x)->dot(tensor_numel(x), tensor_data(x), tensor_data(x))); }

@@ -14,6 +14,8 @@ Status mode_gram(Tensor *x, int k, double alpha, double beta, Tensor *g); /* g =
 Tensor *mode_squares(Tensor *x, int k);                          /* (n_k): the diagonal of X_k X_k^T */
 Tensor *mode_scale(Tensor *x, int k, Tensor *d);                 /* Y_k = diag(d) X_k */
 
+Status mode_store(Tensor *to, const Tensor *from);               /* tensor_copy; a NULL from passes its failure on */
+
 /* Host arithmetic on the results. */
 double tensor_norm(const Tensor *x);                             /* Frobenius, dense x */
 

@@ -70,9 +70,8 @@ static Status prepare(Parameter *p) {
 static Status start(Parameter *p) {
   const Psgd *s = p->settings;
   for (int k = 0; k < p->tensor->ndim; k++) {
-    Tensor *scaled = op_mul_scalar(psgd_q(p, k), pow(s->init_scale, 1.0 / p->tensor->ndim));
-    if (!scaled) return error_code();
-    TRY(tensor_copy(psgd_q(p, k), scaled));
+    Tensor *q = psgd_q(p, k);
+    TRY(mode_store(q, op_mul_scalar(q, pow(s->init_scale, 1.0 / p->tensor->ndim))));
   }
   return OK;
 }

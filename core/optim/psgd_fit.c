@@ -5,36 +5,44 @@
 #include "optim/modes.h"
 #include "optim/psgd.h"
 
-static double largest(Tensor *x) { /* max |x| */
-  double v = NAN;
-  Tensor *m = op_max(op_unary_named("abs", x), ALL_AXES, false);
-  if (m) tensor_get(m, (int64_t[MAX_DIMS]){0}, &v);
-  return v;
-}
+/* The number in a tensor of one element. */
+static Status number_of(Tensor *x, double *out) { return x ? tensor_get(x, (int64_t[MAX_DIMS]){0}, out) : error_code(); }
 
-/* Sets Q_k to fresh; a NULL passes the failure on. */
-static Status set_q(const Parameter *p, int k, Tensor *fresh) { return fresh ? tensor_copy(psgd_q(p, k), fresh) : error_code(); }
+static Status largest(Tensor *x, double *out) { return number_of(op_max(op_unary_named("abs", x), ALL_AXES, false), out); }
+
+static Status length(Tensor *x, double *out) {
+  Tensor *dense = x ? op_dense(x) : NULL;
+  if (dense) *out = tensor_norm(dense);
+  return dense ? OK : error_code();
+}
 
 /* Lower bound of the spectral norm of s (n, n): the row of largest norm, once through s. Symmetric s: within a
  * factor of two for random ones (Li, psgd_torch). */
-static double norm_bound(Tensor *s) {
-  double scale = largest(s);
-  if (!(scale > 0)) return scale;
-  Tensor *x = op_mul_scalar(s, 1 / scale), *lengths = mode_squares(op_dense(x), 0);
-  Tensor *row = lengths ? op_embedding(x, op_argmax(lengths, 0, false)) : NULL;
+static Status norm_bound(Tensor *s, double *out) {
+  double scale, along = 0;
+  TRY(largest(s, &scale));
+  *out = scale;
+  if (!(scale > 0) || isinf(scale)) return OK;
+  Tensor *x = op_mul_scalar(s, 1 / scale), *lengths = x ? mode_squares(op_dense(x), 0) : NULL;
+  Tensor *row = op_embedding(x, op_argmax(lengths, 0, false));
   Tensor *y = row ? op_matmul(op_reshape(row, 2, (int64_t[]){1, -1}), x) : NULL;
-  if (!y) return NAN;
-  y = op_mul_scalar(y, 1 / tensor_norm(op_dense(y)));
-  Tensor *z = y ? op_matmul(y, op_transpose(x, 0, 1)) : NULL;
-  return z ? scale * tensor_norm(op_dense(z)) : NAN;
+  TRY(length(y, &along));
+  TRY(length(op_matmul(op_mul_scalar(y, 1 / along), op_transpose(x, 0, 1)), out));
+  *out *= scale;
+  return OK;
 }
+
+static Status not_finite(void) { return fail(ERR_NUMERIC, "psgd: the preconditioner's update is not finite"); }
 
 /* Q_k all get the geometric mean of their largest entries as largest entry. */
 static Status balance(Parameter *p) {
   int n = p->tensor->ndim;
   double sizes[MAX_DIMS], mean = 0;
-  for (int k = 0; k < n; k++) mean += log(sizes[k] = largest(psgd_q(p, k))) / n;
-  for (int k = 0; k < n; k++) TRY(set_q(p, k, op_mul_scalar(psgd_q(p, k), exp(mean) / sizes[k])));
+  for (int k = 0; k < n; k++) {
+    TRY(largest(psgd_q(p, k), &sizes[k]));
+    mean += log(sizes[k]) / n;
+  }
+  for (int k = 0; k < n; k++) TRY(mode_store(psgd_q(p, k), op_mul_scalar(psgd_q(p, k), exp(mean) / sizes[k])));
   return OK;
 }
 
@@ -85,11 +93,13 @@ static Status fit_triangular_axis(const Parameter *p, int k, Tensor *a, Tensor *
   Tensor *t1 = full ? square(a, k) : mode_squares(a, k), *t2 = full ? square(b, k) : mode_squares(b, k);
   Tensor *sum = op_add(t1, t2), *difference = op_sub(t1, t2);
   if (!sum || !difference) return error_code();
-  double size = full ? norm_bound(sum) : largest(sum);
-  if (!(size > 0)) return size == 0 ? OK : fail(ERR_NUMERIC, "psgd: the preconditioner's update is not finite");
+  double size;
+  TRY(full ? norm_bound(sum, &size) : largest(sum, &size));
+  if (!isfinite(size)) return not_finite();
+  if (size == 0) return OK;
   if (full) TRY(lapack_clear_triangle(difference->dtype, difference->shape[0], tensor_data(difference), false));
   Tensor *change = full ? op_matmul(difference, q) : op_mul(difference, q);
-  return set_q(p, k, op_sub(q, op_mul_scalar(change, mu / size)));
+  return mode_store(psgd_q(p, k), op_sub(q, op_mul_scalar(change, mu / size)));
 }
 
 static Status fit_triangular(Parameter *p, Tensor *m) {
@@ -101,27 +111,27 @@ static Status fit_triangular(Parameter *p, Tensor *m) {
 
 /* --- q0.5eq1.5 --- */
 
-static double trace(Tensor *x) {
-  double v = NAN;
+static Status trace(Tensor *x, double *out) {
+  if (!x) return error_code();
   int64_t n = x->shape[0], step = x->stride[0] + x->stride[1];
-  Tensor *diagonal = op_sum(op_new_view(x, 1, &n, &step, x->offset), ALL_AXES, false);
-  if (diagonal) tensor_get(diagonal, (int64_t[MAX_DIMS]){0}, &v);
-  return v;
+  return number_of(op_sum(op_new_view(x, 1, &n, &step, x->offset), ALL_AXES, false), out);
 }
 
-/* Turns Q by exp(a R), R = Q^T - Q over its norm, so that its trace grows: towards a symmetric Q with the same Q^T Q.
+/* Turns *q by exp(a R), R = Q^T - Q over its norm, so that its trace grows: towards a symmetric Q with the same Q^T Q.
  * The trace gains a tr(RQ) + a^2 tr(RRQ) / 2; a is the best one, at most 1/8. */
-static Tensor *turn(Tensor *q) {
-  Tensor *r = op_sub(op_transpose(q, 0, 1), q);
-  double size = r ? norm_bound(op_dense(r)) : NAN;
-  if (!(size > 0)) return size == 0 ? q : NULL;
+static Status turn(Tensor **q) {
+  double size, gain, bend;
+  Tensor *r = op_sub(op_transpose(*q, 0, 1), *q);
+  TRY(norm_bound(r, &size));
+  if (size == 0) return OK;
   r = op_mul_scalar(r, 1 / size);
-  Tensor *rq = op_matmul(r, q), *rrq = op_matmul(r, rq);
-  if (!rrq) return NULL;
-  double gain = trace(rq), bend = trace(rrq);
-  if (!(gain > 0)) return q;
+  Tensor *rq = op_matmul(r, *q), *rrq = op_matmul(r, rq);
+  TRY(trace(rq, &gain));
+  TRY(trace(rrq, &bend));
+  if (!(gain > 0)) return OK;
   double a = bend < 0 ? fmin(-gain / bend, 0.125) : 0.125;
-  return op_add(q, op_mul_scalar(op_add(rq, op_mul_scalar(rrq, a / 2)), a));
+  *q = op_add(*q, op_mul_scalar(op_add(rq, op_mul_scalar(rrq, a / 2)), a));
+  return *q ? OK : error_code();
 }
 
 /* The running bound L of axis k takes in l; returns the new L. */
@@ -136,15 +146,16 @@ static double bound(Parameter *p, int k, double l) {
 }
 
 static Status fit_q05_axis(Parameter *p, int k, Tensor *white) {
-  double mu = ((const Psgd *)p->settings)->precond_lr;
-  Tensor *q = psgd_q(p, k), *t1 = q->ndim == 2 ? square(white, k) : mode_squares(white, k);
-  double share = (double)tensor_numel(white) / (double)white->shape[k];
-  double l = t1 ? share + (q->ndim == 2 ? norm_bound(t1) : largest(t1)) : NAN;
-  if (!isfinite(l)) return fail(ERR_NUMERIC, "psgd: the preconditioner's update is not finite");
-  double rate = mu / bound(p, k, l);
-  Tensor *change = op_sub(q->ndim == 2 ? op_matmul(t1, q) : op_mul(t1, q), op_mul_scalar(q, share));
-  Tensor *fresh = op_sub(q, op_mul_scalar(change, rate));
-  return set_q(p, k, fresh && q->ndim == 2 ? turn(fresh) : fresh);
+  double mu = ((const Psgd *)p->settings)->precond_lr, share = (double)tensor_numel(white) / (double)white->shape[k], size;
+  Tensor *q = psgd_q(p, k);
+  bool full = q->ndim == 2;
+  Tensor *t1 = full ? square(white, k) : mode_squares(white, k);
+  TRY(full ? norm_bound(t1, &size) : largest(t1, &size));
+  if (!isfinite(size)) return not_finite();
+  Tensor *change = op_sub(full ? op_matmul(t1, q) : op_mul(t1, q), op_mul_scalar(q, share));
+  Tensor *fresh = op_sub(q, op_mul_scalar(change, mu / bound(p, k, share + size)));
+  if (fresh && full) TRY(turn(&fresh));
+  return mode_store(q, fresh);
 }
 
 /* The gradient is damped by a trace of noise, so that directions it never shows do not grow without bound. */

@@ -102,7 +102,7 @@ static Status init(Parameter *p, uint64_t seed) {
     matrix = lmo(s, norm, x);
   }
   Tensor *shaped = matrix ? op_reshape(op_mul_scalar(matrix, s->scale), p->tensor->ndim, p->tensor->shape) : NULL;
-  return shaped ? tensor_copy(p->tensor, shaped) : error_code();
+  return mode_store(p->tensor, shaped);
 }
 
 static Status step(Parameter *p, double scale) {

@@ -168,9 +168,7 @@ static Status precondition(Parameter *p, const Plan *plan, Tensor *direction) {
     if (!u || !dense) return error_code();
     u = op_dense(u);
     double length = tensor_norm(u) / correction;
-    Tensor *scaled = op_mul_scalar(u, tensor_norm(dense) / (length + 1e-16) / correction);
-    if (!scaled) return error_code();
-    TRY(tensor_copy(graft, scaled));
+    TRY(mode_store(graft, op_mul_scalar(u, tensor_norm(dense) / (length + 1e-16) / correction)));
   }
   return OK;
 }

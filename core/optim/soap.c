@@ -117,7 +117,7 @@ static Status first_basis(Parameter *p, int k) {
   TRY(linalg_eigh(l, &w, &rows)); /* ascending */
   pool_keep(w), pool_keep(rows);
   Tensor *order = descending_order(w), *sorted = order ? op_embedding(rows, order) : NULL;
-  return sorted ? tensor_copy(p->slot[slot_of(p, k) + 1].tensor, sorted) : error_code();
+  return mode_store(p->slot[slot_of(p, k) + 1].tensor, sorted);
 }
 
 /* One step of the power iteration, from the basis sorted by what its vectors now carry. */

@@ -17,23 +17,27 @@
 #include <string.h>
 
 #include "kernel/cpu/amx.h"
-#include "kernel/cpu/bf16.h"
 #include "kernel/cpu/gemm.h"
-#include "kernel/cpu/vector.h"
 
 #if defined(__AVX512F__)
-enum { MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
+enum { VECTOR = 64, MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
 #define IF_8(...) __VA_ARGS__
+#elif defined(__AVX__)
+enum { VECTOR = 32, MR = 4, NV = 3 }; /* 12 of 16 */
+#define IF_8(...)
 #else
-enum { MR = 4, NV = 3 }; /* 12 of 16 */
+enum { VECTOR = 16, MR = 4, NV = 3 };
 #define IF_8(...)
 #endif
 
+typedef real vec __attribute__((vector_size(VECTOR)));
+typedef real vec_any __attribute__((vector_size(VECTOR), aligned(sizeof(real)), may_alias)); /* at any address */
 #ifndef __clang__
 typedef REAL(int32_t, int64_t) lanes __attribute__((vector_size(VECTOR)));
 #endif
 
 enum {
+  VL = VECTOR / sizeof(real),
   NR = NV * VL,
   KC = REAL(512, 256),     /* longer sums save more passes over C than the panel of B loses by lying in the second-level cache (measured) */
   MC = 24 * MR,            /* rows of A that stay in the second-level cache */
@@ -104,16 +108,15 @@ KERNELS(3)
 static const Kernel along[NV][MR] = {NAMES(along, 1), NAMES(along, 2), NAMES(along, 3)};
 static const Kernel across[NV][MR] = {NAMES(across, 1), NAMES(across, 2), NAMES(across, 3)};
 
-/* A tile whose last vector hangs over the edge of C goes through a full one beside it. */
+/* A tile whose last vector hangs over the edge of C goes through a full one beside it: by the same instructions, so
+ * that the bits do not depend on where the threads cut C. */
 static void edge_tile(Kernel kernel, const Step *s, int64_t rows, int64_t columns) {
-  real whole[MR * NR] __attribute__((aligned(64)));
+  real whole[MR * NR] __attribute__((aligned(64))) = {0};
   Step t = *s;
-  t.c = whole, t.ldc = NR, t.alpha = 1, t.beta = 0;
+  t.c = whole, t.ldc = NR;
+  for (int64_t i = 0; i < rows && s->beta != 0; i++) memcpy(whole + i * NR, s->c + i * s->ldc, (size_t)columns * sizeof(real));
   kernel(&t);
-  for (int64_t i = 0; i < rows; i++) {
-    real *c = s->c + i * s->ldc;
-    for (int64_t j = 0; j < columns; j++) c[j] = s->alpha * whole[i * NR + j] + (s->beta == 0 ? 0 : s->beta * c[j]);
-  }
+  for (int64_t i = 0; i < rows; i++) memcpy(s->c + i * s->ldc, whole + i * NR, (size_t)columns * sizeof(real));
 }
 
 /* ---- packing ---- */
@@ -261,10 +264,9 @@ typedef struct Maker {
   int64_t rows, columns, packing; /* packing an element costs about as much as so many multiply-adds */
 } Maker;
 
-/* Depends on the shape and the precision alone, so that the bits do too. */
+/* Depends on the shape alone, so that the bits do too. */
 static Maker maker_of(const Product *p) {
 #if REAL_BITS == 32
-  if (p->bf16) return amx_available() ? (Maker){amx_part_bf16, 32, 32, 128} : (Maker){bf16_part, 4, 32, 64};
   enum { WORTH_TILES = 1 << 20, THIN = 32 };
   if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_available()) return (Maker){amx_part, 32, 32, 64};
 #else
