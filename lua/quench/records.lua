@@ -5,6 +5,8 @@ local q = require "quench"
 local help = require "quench.help"
 require "quench.inspect" -- t:stats, t:blocks
 
+for _, name in ipairs(q.models.names()) do q.models.family(name) end -- each tells its options
+
 local sizes = "Sizes are numbers or one list; then a dtype: f32 (default), f64, i32, bf16."
 
 -- ---- functions that make tensors, and other functions of q -------------------

@@ -12,6 +12,8 @@ local HEAD = 128 -- width of a head, at all sizes
 -- The 50M layout is the authors'; the others are the layouts that reach the named counts (docs/models.md).
 local function size(layers, heads) return {num_hidden_layers = layers, num_attention_heads = heads} end
 local family = {
+  doc = "The architecture of Beyond Outliers: output norms, unit-length q and k with a learned scale, ReLU^2, tied.",
+  source = "Vlassis et al., 2025, section 4",
   architectures = {"QuenchAntForCausalLM"}, model_type = "quench_ant",
   sizes = {
     ["50M"] = size(4, 6), ["125M"] = size(6, 9), ["350M"] = size(12, 12), ["500M"] = size(18, 12), ["760M"] = size(18, 15),

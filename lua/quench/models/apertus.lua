@@ -20,6 +20,8 @@ end
 local function slope(value) return math.log(math.exp(value) - 1) end -- softplus^-1
 
 return decoder.new{
+  doc = "Apertus: pre-norm, RMS norm on each head of q and k, xIELU.",
+  source = "Swiss AI, 2025; Huang and Schlag, 2025 (xIELU)",
   name = "apertus", architectures = {"ApertusForCausalLM"},
   defaults = {vocab_size = 131072, rms_norm_eps = 1e-5, rope_theta = 500000, hidden_act = "xielu", max_position_embeddings = 4096},
   activations = {"xielu"}, norms = {"attention_layernorm", "feedforward_layernorm"},

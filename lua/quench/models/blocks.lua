@@ -13,7 +13,8 @@ local blocks = {}
 
 --- Names in config.json -> methods of tensors.
 blocks.activations = {
-  gelu = "gelu", gelu_new = "gelu_tanh", gelu_tanh = "gelu_tanh", gelu_pytorch_tanh = "gelu_tanh", relu = "relu", relu2 = "relu2",
+  gelu = "gelu", gelu_fast = "gelu_tanh", gelu_new = "gelu_tanh", gelu_tanh = "gelu_tanh", gelu_pytorch_tanh = "gelu_tanh",
+  relu = "relu", relu2 = "relu2",
   silu = "silu", swish = "silu",
 }
 

@@ -1,6 +1,6 @@
 --- decoder.lua - the frame of the Llama-like families: embedding, blocks, final norm, head.
 --
--- decoder.new{name=, architectures=, defaults=, extra=, ...} gives a family; what a family does
+-- decoder.new{name=, doc=, source=, architectures=, defaults=, extra=, ...} gives a family; what a family does
 -- differently it passes or overrides:
 --   defaults   values that differ from Llama's          extra    further entries of the option spec
 --   attention  function(m, c, i) -> further fields of `how` for blocks.attention (qk_norm, rope, window, ...)
@@ -85,7 +85,10 @@ end
 
 function decoder.new(def)
   local spec = make_spec(def)
-  local family = {architectures = def.architectures, model_type = def.model_type or def.name, spec = spec, sizes = def.sizes}
+  local family = {
+    architectures = def.architectures, model_type = def.model_type or def.name, spec = spec, sizes = def.sizes, doc = def.doc,
+    source = def.source,
+  }
   local names = def.norms or {"input_layernorm", "post_attention_layernorm"}
   local norm = def.norm or function(m, name, width, layer) return blocks.rms_norm(m, name, width, m.config.rms_norm_eps, layer) end
   local make_mlp = def.mlp or llama_mlp

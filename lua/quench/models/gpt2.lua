@@ -7,6 +7,8 @@ local options = require "quench.options"
 local q = require "quench"
 
 local family = {
+  doc = "GPT-2: learned positions, LayerNorm, tied head.",
+  source = "Radford et al., 2019",
   architectures = {"GPT2LMHeadModel"}, model_type = "gpt2",
   sizes = {
     ["124m"] = {}, ["355m"] = {n_embd = 1024, n_layer = 24, n_head = 16}, ["774m"] = {n_embd = 1280, n_layer = 36, n_head = 20},

@@ -12,6 +12,8 @@ local function size(hidden, layers, heads, vocab)
 end
 
 local family = {
+  doc = "GPT-NeoX, the architecture of Pythia: parallel residual, rotary on part of each head.",
+  source = "Biderman et al., 2023",
   architectures = {"GPTNeoXForCausalLM"}, model_type = "gpt_neox",
   sizes = {
     ["pythia-14m"] = size(128, 6, 4), ["pythia-31m"] = size(256, 6, 8), ["pythia-70m"] = size(512, 6, 8),

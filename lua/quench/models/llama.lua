@@ -4,6 +4,8 @@
 local decoder = require "quench.models.decoder"
 
 return decoder.new{
+  doc = "Llama, also Amber, SmolLM2, TinyLlama: RMS norm, SwiGLU, rotary, grouped queries.",
+  source = "Touvron et al., 2023",
   name = "llama", architectures = {"LlamaForCausalLM"},
   sizes = {
     ["amber-7b"] = decoder.size(4096, 32, 32, nil, 11008),

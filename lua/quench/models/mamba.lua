@@ -28,6 +28,8 @@ local spec = options.spec("models.mamba", {
 })
 
 local family = mixer.family{
+  doc = "Mamba: blocks of a gated selective state space.",
+  source = "Gu and Dao, 2023",
   name = "mamba", architectures = {"MambaForCausalLM"}, spec = spec,
   sizes = {["130m"] = {}, ["370m"] = {hidden_size = 1024, num_hidden_layers = 48}, ["790m"] = {hidden_size = 1536, num_hidden_layers = 48},
     ["1.4b"] = {hidden_size = 2048, num_hidden_layers = 48}, ["2.8b"] = {hidden_size = 2560, num_hidden_layers = 64}},

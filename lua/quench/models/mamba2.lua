@@ -32,6 +32,8 @@ local spec = options.spec("models.mamba2", {
 })
 
 local family = mixer.family{
+  doc = "Mamba-2: a state space with one decay a head.",
+  source = "Dao and Gu, 2024",
   name = "mamba2", architectures = {"Mamba2ForCausalLM"}, spec = spec,
   sizes = {["130m"] = {}, ["370m"] = {hidden_size = 1024, num_hidden_layers = 48}, ["780m"] = {hidden_size = 1536, num_hidden_layers = 48},
     ["1.3b"] = {hidden_size = 2048, num_hidden_layers = 48}, ["2.7b"] = {hidden_size = 2560, num_hidden_layers = 64}},

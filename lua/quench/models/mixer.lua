@@ -34,7 +34,9 @@ end
 
 --- A family around def.spec; the caller adds config, mixer(m, c, i, prefix) and mix(m, record, x).
 function mixer.family(def)
-  local family = {architectures = def.architectures, model_type = def.name, spec = def.spec, sizes = def.sizes}
+  local family = {
+    architectures = def.architectures, model_type = def.name, spec = def.spec, sizes = def.sizes, doc = def.doc, source = def.source,
+  }
   local function norm(m, name, layer) return blocks.rms_norm(m, name, m.config.hidden_size, m.config.layer_norm_epsilon, layer) end
 
   function family.layers(c) return c.num_hidden_layers end

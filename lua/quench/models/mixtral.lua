@@ -4,6 +4,8 @@ local decoder = require "quench.models.decoder"
 local moe = require "quench.models.moe"
 
 return decoder.new{
+  doc = "Mixtral: Llama with a mixture of experts for an MLP.",
+  source = "Jiang et al., 2024",
   name = "mixtral", architectures = {"MixtralForCausalLM"},
   defaults = {rope_theta = 1000000, rms_norm_eps = 1e-5, max_position_embeddings = 32768},
   extra = {

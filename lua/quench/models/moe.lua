@@ -13,7 +13,8 @@ local moe = {}
 --- Declares a router and experts. names: {router, experts, gate, up, down}, experts with a %d.
 -- how: experts, chosen (experts a token), inner, act, std, normalise (weights of the chosen sum to 1).
 function moe.make(m, prefix, layer, names, how)
-  local record = {name = prefix:gsub("%.$", ""), layer = layer, kind = "experts", chosen = how.chosen, normalise = how.normalise, experts = {}}
+  local record = {name = prefix:gsub("%.$", ""), layer = layer, kind = "experts", chosen = how.chosen,
+    normalise = how.normalise, experts = {}}
   -- the router is small and decides everything: it is not quantized
   record.router = m:add_linear(prefix .. names[1], layer, how.experts, m.config.hidden_size, {std = how.std, quantize = false})
   for e = 1, how.experts do

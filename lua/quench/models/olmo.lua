@@ -4,6 +4,8 @@ local blocks = require "quench.models.blocks"
 local decoder = require "quench.models.decoder"
 
 return decoder.new{
+  doc = "OLMo 1: LayerNorm without parameters, bounded q, k, v.",
+  source = "Groeneveld et al., 2024",
   name = "olmo", architectures = {"OlmoForCausalLM"},
   defaults = {vocab_size = 50304},
   extra = {{"clip_qkv", "number", above = 0, doc = "bound on |q|, |k|, |v| [none]"}},

@@ -4,6 +4,8 @@
 local decoder = require "quench.models.decoder"
 
 return decoder.new{
+  doc = "OLMo 2: norms on the outputs, RMS norms on q and k.",
+  source = "OLMo team, 2024",
   name = "olmo2", architectures = {"Olmo2ForCausalLM"},
   defaults = {vocab_size = 100352, rope_theta = 500000, max_position_embeddings = 4096},
   norms = {"post_attention_layernorm", "post_feedforward_layernorm"}, placement = "post",

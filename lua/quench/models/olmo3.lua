@@ -6,6 +6,8 @@ local options = require "quench.options"
 local rope = require "quench.models.rope"
 
 return decoder.new{
+  doc = "OLMo 3: OLMo 2 with a sliding window on three of four layers.",
+  source = "OLMo team, 2025",
   name = "olmo3", architectures = {"Olmo3ForCausalLM"},
   defaults = {vocab_size = 100352, rope_theta = 500000, max_position_embeddings = 8192},
   extra = {

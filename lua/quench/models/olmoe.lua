@@ -4,6 +4,8 @@ local decoder = require "quench.models.decoder"
 local moe = require "quench.models.moe"
 
 return decoder.new{
+  doc = "OLMoE: many small experts.",
+  source = "Muennighoff et al., 2024",
   name = "olmoe", architectures = {"OlmoeForCausalLM"},
   defaults = {vocab_size = 50304, rms_norm_eps = 1e-5, max_position_embeddings = 4096},
   extra = {

@@ -3,6 +3,8 @@
 local decoder = require "quench.models.decoder"
 
 return decoder.new{
+  doc = "open-sci-ref: Llama with biases and RMS norms on the heads of q and k.",
+  source = "LAION, 2025",
   name = "opensci", architectures = {"OpensciForCausalLM", "OpenSciForCausalLM"},
   defaults = {
     vocab_size = 50304, rms_norm_eps = 1e-5, attention_bias = true, mlp_bias = true, tie_word_embeddings = true,

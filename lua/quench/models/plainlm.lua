@@ -8,6 +8,8 @@ local rope = require "quench.models.rope"
 local function out_std(c) return c.initializer_range / math.sqrt(2 * c.num_hidden_layers) end
 
 return decoder.new{
+  doc = "plainLM's modern variant: Llama with neighbouring rotary pairs and smaller output projections at the start.",
+  source = "Ajroldi, 2025",
   name = "plainlm", model_type = "quench_plainlm", architectures = {"QuenchPlainLMForCausalLM"},
   defaults = {vocab_size = 50304, hidden_size = 768, num_hidden_layers = 12, num_attention_heads = 12, rope_theta = 500000},
   inner = function(c) return math.ceil(8 / 3 * c.hidden_size / 256) * 256 end,

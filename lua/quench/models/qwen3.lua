@@ -3,6 +3,8 @@
 local decoder = require "quench.models.decoder"
 
 return decoder.new{
+  doc = "Qwen3: RMS norms on the heads of q and k.",
+  source = "Qwen team, 2025",
   name = "qwen3", architectures = {"Qwen3ForCausalLM"},
   defaults = {vocab_size = 151936, rope_theta = 1000000, max_position_embeddings = 32768, head_dim = 128},
   extra = {

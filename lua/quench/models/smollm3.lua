@@ -5,6 +5,8 @@ local decoder = require "quench.models.decoder"
 local options = require "quench.options"
 
 return decoder.new{
+  doc = "SmolLM3: Llama without positions on every fourth layer.",
+  source = "Hugging Face, 2025",
   name = "smollm3", architectures = {"SmolLM3ForCausalLM"},
   defaults = {vocab_size = 128256, rope_theta = 50000, tie_word_embeddings = true, max_position_embeddings = 4096},
   extra = {
