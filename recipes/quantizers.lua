@@ -146,7 +146,8 @@ local function format_panels()
   for _, format in ipairs(shown) do
     q.scope(function()
       local x, density, report = error_density(format)
-      local panel = {title = ("%s, mse %.2g"):format(format:describe().name, report.mse), x = "weight / deviation", y = "error density", xlim = {-REACH, REACH}}
+      local panel = {title = ("%s, mse %.2g"):format(format:describe().name, report.mse), x = "weight / deviation",
+        y = "error density", xlim = {-REACH, REACH}}
       local levels = levels_of(format, report)
       for _, v in ipairs(#levels <= 64 and levels or {}) do
         if math.abs(v) <= REACH then panel[#panel + 1] = {"vline", x = v, colour = "grey", dash = "solid", width = 0.4} end

@@ -21,5 +21,6 @@ add(require "quench.quant.calibration")
 add(require "quench.quant.model")
 add(require "quench.quant.rotate")
 add(require "quench.quant.sensitivity")
+add(require "quench.quant.probe")
 
 return M

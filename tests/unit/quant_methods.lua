@@ -189,6 +189,50 @@ tap.test("statistics measured once, used often", function(t)
   t.fails(function() quant.quantize(m, {method = "gptaq", inputs = seen}) end, "needs calibration", "GPTAQ needs the drift")
 end)
 
+tap.test("sensitivity", function(t)
+  local m, ids = tiny(), some_ids(4, 16)
+  q.no_grad(function() -- one layer is made to matter
+    local w = m:linears()[6].weight:detach()
+    w:copy_(w * 6)
+  end)
+  local before = m:linears()[3].weight:clone()
+  local calls = 0
+  local rows = quant.sensitivity(m, ids, {bits = 2, progress = function() calls = calls + 1 end})
+  t.equal(#rows, 8, "a row a layer") t.equal(calls, 8, "progress")
+  t.near(rows.loss, m:loss(ids):item(), 1e-12, "the model's own loss")
+  for i = 2, #rows do
+    if rows[i].increase > rows[i - 1].increase then t.ok(false, "worst first") end
+  end
+  t.equal((m:linears()[3].weight - before):abs():max():item(), 0, "the model is as it was")
+  local name = m:linears()[7].name
+  local alone = quant.quantize(m, {method = "rtn", bits = 2, skip = {"layers%.0%.", "attention", "4h_to_h"}})
+  for _, r in ipairs(rows) do
+    if r.name == name then t.near(r.loss, alone:loss(ids):item(), 1e-12, "the loss with one layer quantized") end
+  end
+end)
+
+tap.test("a probe for training", function(t)
+  local m, ids = tiny{dtype = "f32"}, some_ids(6, 24)
+  local probe = quant.probe{every = 2, refresh = 2, calibration = ids, held_out = ids:narrow(1, 1, 3),
+    formats = {gptq3 = {bits = 3}, rtn4 = {method = "rtn", bits = 4}}}
+  local r = probe.run{model = m}
+  local loss = m:loss(ids:narrow(1, 1, 3)):item()
+  t.near(r.loss, loss, 1e-6, "the loss")
+  local by_hand = quant.quantize(m, {bits = 3, inputs = quant.calibrate(m, ids)}):loss(ids:narrow(1, 1, 3)):item()
+  t.near(r.gptq3, by_hand / loss - 1, 1e-6, "GPTQ's relative error")
+  t.near(r.rtn4, quant.quantize(m, {method = "rtn", bits = 4}):loss(ids:narrow(1, 1, 3)):item() / loss - 1, 1e-6, "round to nearest's")
+  local calibrate, count = require("quench.quant.calibration").calibrate, 0
+  require("quench.quant.calibration").calibrate = function(...) count = count + 1 return calibrate(...) end
+  t.near(probe.run{model = m}.gptq3, r.gptq3, 1e-9, "measured again")
+  t.equal(count, 0, "with the statistics of the first time")
+  probe.run{model = m}
+  t.equal(count, 1, "and with new ones the third time")
+  require("quench.quant.calibration").calibrate = calibrate
+  t.fails(function() quant.probe{formats = {x = {method = "gptk"}}, held_out = ids} end, "did you mean 'gptq'", "an unknown method, at once")
+  t.fails(function() quant.probe{formats = {x = {}}, held_out = ids} end, "need calibration", "no calibration")
+  t.fails(function() quant.probe{formats = {}, held_out = ids} end, "empty", "no formats")
+end)
+
 tap.test("an interrupted run goes on", function(t)
   local folder = os.tmpname()
   os.remove(folder)

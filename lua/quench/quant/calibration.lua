@@ -58,6 +58,22 @@ function M.capture(model, layer, x, wanted, order, last)
   return seen
 end
 
+local Seen = {}
+Seen.__index = Seen
+
+local function each_once(self, method)
+  local done = {}
+  for _, inputs in pairs(self.inputs) do
+    if not done[inputs] then inputs[method](inputs) end
+    done[inputs] = true
+  end
+  return self
+end
+
+--- Gives the memory of all statistics back; or keeps them beyond the scope they were made in.
+function Seen:free() return each_once(self, "free") end
+function Seen:keep() return each_once(self, "keep") end
+
 local spec = options.spec("q.quant.calibrate", {
   {"batch", "integer", default = 8, min = 1, doc = "sequences at a time"},
   {"head", "boolean", default = false, doc = "the output head's input too"},
@@ -67,7 +83,7 @@ local spec = options.spec("q.quant.calibrate", {
 function M.calibrate(model, ids, o)
   o = spec(o)
   local batches = M.batches(ids, o.batch)
-  local by_layer, order, result = {}, {}, {inputs = {}}
+  local by_layer, order, result = {}, {}, setmetatable({inputs = {}}, Seen)
   for _, r in ipairs(model:linears(o.head)) do
     local layer = r.layer or 0
     by_layer[layer] = by_layer[layer] or {}
@@ -106,7 +122,7 @@ help.add{"q.quant.calibrate", M.calibrate, "calibrate(model, ids, options) -> st
   options = spec, shapes = "ids (N, T) i32, or a list of such",
   text = "Hand them to q.quant.quantize{inputs = ...} to quantize in many formats, or again after some steps of training,\n"
     .. "without running the calibration text each time.",
-  returns = "{inputs = {name = statistics}}", errors = "no ids",
+  returns = "{inputs = {name = statistics}}, with :free(), and :keep() to take it out of a q.scope", errors = "no ids",
   example = "local seen = q.quant.calibrate(m, ids)\n"
     .. "for bits = 2, 4 do q.quant.quantize(m, {bits = bits, inputs = seen}) end", see = {"q.quant.quantize"}}
 

@@ -56,11 +56,20 @@ function Inputs:hessian()
   return self.matrix
 end
 
---- Gives the large matrices back at once.
+local held = {"matrix", "sum", "drift_sum", "total", "largest"}
+
+--- Gives the memory back at once; the statistics are gone.
 function Inputs:free()
-  for _, key in ipairs{"matrix", "sum", "drift_sum"} do
+  for _, key in ipairs(held) do
     if self[key] then self[key]:free() end
     self[key] = nil
+  end
+end
+
+--- Keeps the statistics beyond the scope they were made in.
+function Inputs:keep()
+  for _, key in ipairs(held) do
+    if self[key] then q.keep(self[key]) end
   end
 end
 
