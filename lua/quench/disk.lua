@@ -267,7 +267,7 @@ end
 help.add{"q.disk.average", M.average, "average(folders, out, shares?)",
   "The mean of models in folders (a soup, a LAWA window, a merge), part by part.",
   text = "shares: a number for each folder, where they are not equal, e.g. {0.9, 0.1}.", errors = "folders whose configurations differ",
-  example = 'q.disk.average({"step7000", "step11931"}, "soup")', see = {"q.average.soup", "q.trajectory"}}
+  example = 'q.disk.average({"step7000", "step11931"}, "soup")', see = {"q.average.soup", "q.trajectory.measure"}}
 help.add{"q.disk.plan", M.plan, "plan(folder, options?) -> {peak=, block=, outer=, activations=, statistics=, work=, model=, ...}",
   "The memory, in bytes, that quantizing a model on disk takes; nothing is read but config.json.", options = plan_options,
   example = 'print(q.disk.plan("olmo2-7b").peak / 1e9)', see = {"q.disk.quantize"}}

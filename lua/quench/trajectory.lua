@@ -346,6 +346,10 @@ help.add{"q.trajectory.figure", M.figure, "figure(result) -> figure",
 help.add{"q.trajectory.place", M.place, "place(folder, run?, rows?) -> {name=, path=, step=, tokens=, rate=, config=}",
   "What is known of a checkpoint.", example = 'q.trajectory.place("step1000", q.trajectory.runs["pythia-160m"]).rate',
   see = {"q.trajectory.runs"}}
+help.add{"q.trajectory.glob", M.glob, "glob(pattern) -> list", "Models' folders that a pattern with * and ? names, sorted.",
+  example = 'q.trajectory.glob "pythia-160m/step*"', see = {"q.trajectory.measure"}}
+help.add{"q.trajectory.names", M.names, "names() -> list", "The names of the known runs, sorted.",
+  example = "print(table.concat(q.trajectory.names(), ' '))", see = {"q.trajectory.runs"}}
 help.add{"q.trajectory.runs", M.runs, "runs: name -> {hub=, family=, revisions=, stages=, tokens_per_step=}",
   "The public training runs that the paper walks along.", example = "for name in pairs(q.trajectory.runs) do print(name) end",
   see = {"q.trajectory.place"}}
