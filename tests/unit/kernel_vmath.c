@@ -46,6 +46,14 @@ static double exact_gelu_tanh_grad(double x) {
   double s = exact_sigmoid(argument(x));
   return s + x * s * exact_sigmoid(-argument(x)) * 2 * SQRT_2_OVER_PI * (1 + 3 * GELU_CUBIC * x * x);
 }
+static double exact_gelu_tanh_grad2(double x) {
+  double s = exact_sigmoid(argument(x)), o = exact_sigmoid(-argument(x)), a = 2 * SQRT_2_OVER_PI, u = a * (1 + 3 * GELU_CUBIC * x * x);
+  return s * o * (2 * u + x * ((o - s) * u * u + 6 * a * GELU_CUBIC * x));
+}
+static double exact_silu_grad2(double x) {
+  double s = exact_sigmoid(x), o = exact_sigmoid(-x);
+  return s * o * (2 + x * (o - s));
+}
 
 static void relative(const char *name, Approximate f, Exact g, double low, double high, double limit) {
   float where = 0;
@@ -67,7 +75,7 @@ static void absolute(const char *name, Approximate f, Exact g, double limit) {
 
 static void specials(void) {
   const Approximate all[] = {real_exp, real_log, real_tanh, real_sigmoid, real_erf, real_softplus, real_gelu, real_gelu_grad,
-                             real_gelu_grad2, real_gelu_tanh, real_gelu_tanh_grad, real_silu, real_silu_grad};
+                             real_gelu_grad2, real_gelu_tanh, real_gelu_tanh_grad, real_gelu_tanh_grad2, real_silu, real_silu_grad, real_silu_grad2};
   int kept = 1;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) kept &= isnan(all[i](NAN));
   ok(kept, "NaN in, NaN out");
@@ -95,6 +103,8 @@ int main(void) {
   absolute("gelu_grad2", real_gelu_grad2, exact_gelu_grad2, 4e-7);
   absolute("gelu_tanh", real_gelu_tanh, exact_gelu_tanh, 1e-6);
   absolute("gelu_tanh_grad", real_gelu_tanh_grad, exact_gelu_tanh_grad, 6e-7);
+  absolute("gelu_tanh_grad2", real_gelu_tanh_grad2, exact_gelu_tanh_grad2, 2e-6);
+  absolute("silu_grad2", real_silu_grad2, exact_silu_grad2, 4e-7);
   absolute("silu_grad", real_silu_grad, exact_silu_grad, 4e-7);
   specials();
   return done();

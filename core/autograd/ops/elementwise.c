@@ -74,13 +74,10 @@ SLOPE(softplus, op_sigmoid(x))
 SLOPE(erf, op_mul_scalar(op_exp(op_neg(op_square(x))), 1.1283791670955126)) /* 2 / sqrt(pi) */
 SLOPE(relu, call("step", x, 0))
 SLOPE(relu2, op_mul_scalar(call("relu", x, 0), 2))
-SLOPE(silu, call("silu_grad", x, 0))
-SLOPE(gelu, call("gelu_grad", x, 0))
 SLOPE(gelu_grad, call("gelu_grad2", x, 0))
 /* d/dx phi(x) (2 - x^2) = phi(x) (x^3 - 4 x), phi the normal density */
 SLOPE(gelu_grad2, op_mul(op_mul_scalar(op_exp(op_mul_scalar(op_square(x), -0.5)), 0.3989422804014327),
                          op_mul(x, op_add_scalar(op_square(x), -4))))
-SLOPE(gelu_tanh, call("gelu_tanh_grad", x, 0))
 SLOPE(pow_scalar, op_mul_scalar(op_pow_scalar(x, p - 1), p))
 SLOPE(clamp_min, op_compare("ge", x, scalar_like(x, p)))
 SLOPE(clamp_max, op_compare("le", x, scalar_like(x, p)))
@@ -103,6 +100,12 @@ static Tensor *slope_gelu_tanh_grad(Tensor *x, Tensor *y, double p) {
   return op_mul(q, op_add(u1, op_mul(op_mul_scalar(x, 0.5), inner)));
 }
 
+/* Functions of networks: f'(x) g is one op. Forward, the tangent f'(x) t is the same. */
+static Status fused_rule(Node *n, Tensor *const *v, Tensor **out) {
+  out[0] = op_activation_backward(row_of(n->op)->kernel, n->in[0], v[0]);
+  return out[0] ? OK : error_code();
+}
+
 /* Linear functions have rules of their own: no slope tensor is needed. */
 static Status linear_rule(Node *n, Tensor *v, Tensor **out) {
   double p = n->attributes.reals[0];
@@ -115,6 +118,8 @@ static Status linear_jvp(Node *n, Tensor *const *t, Tensor **tout) { return line
 
 #define ROW(function, kernel_, meaning) \
   const UnaryRow function##_row = {{#function, 1, 1, meaning, unary_vjp, unary_jvp, NULL, false}, kernel_, slope_##function}
+#define FUSED(function, kernel_, meaning) \
+  const UnaryRow function##_row = {{#function, 1, 1, meaning, fused_rule, fused_rule, NULL, false}, kernel_, NULL}
 #define FLAT(function, kernel_, meaning) \
   const UnaryRow function##_row = {{#function, 1, 1, meaning, unary_vjp, unary_jvp, NULL, false}, kernel_, NULL}
 #define LINEAR(function, kernel_, meaning) \
@@ -141,12 +146,12 @@ static ROW(softplus, U_SOFTPLUS, "log(1 + e^x)");
 static ROW(erf, U_ERF, "error function");
 static ROW(relu, U_RELU, "max(x, 0)");
 static ROW(relu2, U_RELU2, "max(x, 0)^2");
-static ROW(silu, U_SILU, "x sigmoid(x)");
+static FUSED(silu, U_SILU, "x sigmoid(x)");
 static ROW(silu_grad, U_SILU_GRAD, "derivative of silu");
-static ROW(gelu, U_GELU, "x Phi(x), exact (erf)");
+static FUSED(gelu, U_GELU, "x Phi(x), exact (erf)");
 static ROW(gelu_grad, U_GELU_GRAD, "derivative of gelu");
 static ROW(gelu_grad2, U_GELU_GRAD2, "second derivative of gelu");
-static ROW(gelu_tanh, U_GELU_TANH, "gelu by its tanh approximation");
+static FUSED(gelu_tanh, U_GELU_TANH, "gelu by its tanh approximation");
 static ROW(gelu_tanh_grad, U_GELU_TANH_GRAD, "derivative of gelu_tanh");
 static ROW(pow_scalar, U_POW, "x^p");
 static ROW(clamp_min, U_CLAMP_MIN, "max(x, c)");

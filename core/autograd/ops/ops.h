@@ -21,6 +21,9 @@ Tensor *op_done(const OpInfo *op, int inputs, Tensor *const *in, Tensor *y, cons
 bool op_check_real(const char *op, const Tensor *t, const char *argument);
 bool op_check_ids(const char *op, const Tensor *ids, int64_t low, int64_t high, const char *what);
 
+/* f'(x) g for f = U_GELU, U_GELU_TANH, U_SILU (activation.c); takes the kernel table's names, so it is not in op.h. */
+Tensor *op_activation_backward(Unary f, Tensor *x, Tensor *g);
+
 /* Rows of ops that other files need. */
 extern const OpInfo add_op, mul_op, linear_op, matmul_op;
 

@@ -9,7 +9,7 @@ extern const OpInfo sum_op, max_op, min_op, softmax_op, softmax_backward_op, log
 extern const OpInfo matmul_op, linear_op;
 extern const OpInfo embedding_op, embedding_backward_op, pick_op, unpick_op;
 extern const OpInfo layer_norm_op, rms_norm_op, norm_backward_op, cross_entropy_op, cross_entropy_backward_op, rotary_op;
-extern const OpInfo attention_op, attention_backward_op, dropout_op, conv1d_op, conv1d_input_op, conv1d_weight_op, scan_op;
+extern const OpInfo activation_backward_op, attention_op, attention_backward_op, dropout_op, conv1d_op, conv1d_input_op, conv1d_weight_op, scan_op;
 extern const OpInfo surrogate_op, hadamard_op;
 
 const OpInfo *const op_table[] = {
@@ -19,7 +19,7 @@ const OpInfo *const op_table[] = {
   &matmul_op, &linear_op,
   &embedding_op, &embedding_backward_op, &pick_op, &unpick_op,
   &layer_norm_op, &rms_norm_op, &norm_backward_op, &cross_entropy_op, &cross_entropy_backward_op, &rotary_op,
-  &attention_op, &attention_backward_op, &dropout_op, &conv1d_op, &conv1d_input_op, &conv1d_weight_op, &scan_op,
+  &activation_backward_op, &attention_op, &attention_backward_op, &dropout_op, &conv1d_op, &conv1d_input_op, &conv1d_weight_op, &scan_op,
   &surrogate_op, &hadamard_op,
   NULL,
 };

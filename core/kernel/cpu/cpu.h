@@ -71,6 +71,10 @@ void K(attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o
 void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,
                                    Heads tv, Heads to, const void *tlse, Heads t_do, Heads tdq, Heads tdk, Heads tdv);
 
+/* activation.c */
+void K(activation_backward)(Unary f, int64_t n, const void *x, const void *g, void *out);
+void K(activation_backward_tangent)(Unary f, int64_t n, const void *x, const void *g, const void *tx, const void *tg, void *out);
+
 /* dropout.c */
 void K(dropout)(int64_t n, const void *x, const Random *r, double p, void *y);
 

@@ -18,6 +18,7 @@ const Kernels K(kernels) = {
   .rotary = K(rotary),
   .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
   .attention_backward_tangent = K(attention_backward_tangent),
+  .activation_backward = K(activation_backward), .activation_backward_tangent = K(activation_backward_tangent),
   .dropout = K(dropout),
   .conv1d = K(conv1d), .conv1d_backward = K(conv1d_backward),
   .scan = K(scan),

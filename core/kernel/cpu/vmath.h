@@ -206,12 +206,24 @@ static inline real real_gelu_tanh_grad(real x) {
   real u = gelu_tanh_argument(x), s = real_sigmoid(u);
   return s + x * s * real_sigmoid(-u) * (2 * (real)SQRT_2_OVER_PI) * (1 + 3 * (real)GELU_CUBIC * (x * x));
 }
+/* with s = sigmoid(u): 2 s' u' + x s' ((1 - 2 s) u'^2 + u''), s' = s (1 - s) */
+static inline real real_gelu_tanh_grad2(real x) {
+  const real a = 2 * (real)SQRT_2_OVER_PI, c = (real)GELU_CUBIC;
+  x = clamp(x, FLAT);
+  real u = gelu_tanh_argument(x), s = real_sigmoid(u), other = real_sigmoid(-u), u1 = a * (1 + 3 * c * (x * x)), u2 = 6 * a * c * x;
+  return s * other * (2 * u1 + x * ((other - s) * (u1 * u1) + u2));
+}
 
 static inline real real_silu(real x) { return x * real_sigmoid(x); }
 static inline real real_silu_grad(real x) {
   x = clamp(x, REAL(105, 760)); /* where e^-x is 0 */
   real s = real_sigmoid(x);
   return s + x * s * real_sigmoid(-x);
+}
+static inline real real_silu_grad2(real x) {
+  x = clamp(x, REAL(105, 760));
+  real s = real_sigmoid(x), other = real_sigmoid(-x);
+  return s * other * (2 + x * (other - s));
 }
 
 #endif
