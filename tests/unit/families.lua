@@ -119,9 +119,12 @@ for _, name in ipairs(q.models.names()) do
     t.ok(math.abs(first - math.log(31)) < 1.2, name .. ": starts near the uniform loss", first)
     local last = m:loss(ids):item()
     t.ok(last < first - 0.2, name .. ": learns", ("%g, then %g"):format(first, last))
-    local small, report = q.quant.quantize(m, {method = "rtn", bits = 8, group = "row"})
+    local small, report = q.quant.quantize(m, {method = "gptq", bits = 8, group = "row", calibration = ids})
     t.equal(#report, #m:linears(), name .. ": every linear")
     t.near(small:loss(ids):item(), last, 0.05, name .. ": 8 bits hardly matter")
+    local seen = 0
+    for _, r in ipairs(report) do seen = math.max(seen, r.tokens or 0) end
+    t.equal(seen, ids:numel(), name .. ": calibrated on all tokens")
   end)
 end
 

@@ -24,7 +24,7 @@ tap.test("published schedules", function(t)
   t.near(rate("smollm3-3b", "stage3-step-4720k"), 2e-4 * 1 / 522000, 1e-9, "and 0 at 11.1T tokens")
   t.near(tr.place("stage3-step-4720k", tr.runs["smollm3-3b"]).tokens, 11.1e12, 0.004, "which are 4.72 M steps")
   t.near(rate("smollm3-3b", "stage3-step-4459k"), 1e-4, 1e-3, "half way down")
-  t.near(rate("olmo2-7b", "stage2-ingredient1-step1000-tokens5B"), 6.15e-5 * (1 - 1000 / 11931), 1e-6, 
+  t.near(rate("olmo2-7b", "stage2-ingredient1-step1000-tokens5B"), 6.15e-5 * (1 - 1000 / 11931), 1e-6,
     "OLMo 2: 6.15e-5 at the second stage's start")
   t.near(rate("olmo2-7b", "stage1-step928646-tokens3896B"), 6.15e-5, 1e-6, "and at the first one's end")
   t.near(tr.place("stage1-step928646-tokens3896B", tr.runs["olmo2-7b"]).tokens, 3896e9, 1e9, "whose tokens are the name's")

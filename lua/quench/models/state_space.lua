@@ -22,11 +22,11 @@ local function scan_channels(x, dt, A, b, c)
   return h:view(B, T, D, N):matmul(c:view(B, T, N, 1)):view(B, T, D)
 end
 
---- x, dt (B, T, D), A (D, N) negative, b, c (B, T, N) -> y (B, T, D).
-function space.selective(x, dt, A, b, c)
+--- x, dt (B, T, D), A (D, N) negative, b, c (B, T, N) -> y (B, T, D). slice: numbers of state at a time, if not recorded.
+function space.selective(x, dt, A, b, c, slice)
   local channels = x:size(3)
   if q.is_recording() and x:needs_grad() then return scan_channels(x, dt, A, b, c) end
-  local step = math.max(1, math.floor(SLICE / (x:size(1) * x:size(2) * A:size(2))))
+  local step = math.max(math.ceil(channels / 64), math.floor((slice or SLICE) / (x:size(1) * x:size(2) * A:size(2)))) -- q.concat joins up to 64
   if step >= channels then return scan_channels(x, dt, A, b, c) end
   local parts = {}
   for first = 1, channels, step do
