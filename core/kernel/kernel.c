@@ -18,6 +18,14 @@ const Kernels *kernels_of(int device, DType d) {
 int threads_get(void) { return omp_get_max_threads(); }
 void threads_set(int n) { omp_set_num_threads(n < 1 ? 1 : n); }
 
+static Precision precision = PRECISION_F32;
+Precision precision_get(void) { return precision; }
+Precision precision_set(Precision p) {
+  Precision old = precision;
+  precision = p;
+  return old;
+}
+
 /* --- loops --- */
 
 /* True if axis i can be merged into axis i + 1: for every operand one step of i is a whole walk of i + 1. */

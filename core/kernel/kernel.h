@@ -211,6 +211,12 @@ void loop_make(Loop *l, int operands, Tensor *const *tensors);
 /* True if every id is in [low, high); else *bad is the first that is not. */
 bool kernel_ids_in_range(int64_t n, const int32_t *ids, int64_t low, int64_t high, int32_t *bad);
 
+/* How the f32 products of the table (slot gemm) read their operands: as they are, or rounded to bf16 with sums in f32,
+ * which is what mixed-precision training means. One setting for the process; products inside attention stay f32. */
+typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
+Precision precision_get(void);
+Precision precision_set(Precision p); /* returns the old one */
+
 /* Threads of the one OpenMP pool, shared with OpenBLAS. */
 int threads_get(void);
 void threads_set(int n);

@@ -1,6 +1,9 @@
-/* amx.c - f32 matrix products on the bf16 tiles of newer Xeons (AMX), at f32 accuracy.
+/* amx.c - matrix products on the bf16 tiles of newer Xeons (AMX), in bf16 or at f32 accuracy.
  *
- * A float is the sum of three bf16 numbers (3 x 8 bits of mantissa), so with
+ * In bf16 an operand is rounded (to nearest even) as it is packed; products are exact and
+ * summed in f32 in the order that bf16.c defines and computes everywhere else.
+ *
+ * At f32 accuracy, a float is the sum of three bf16 numbers (3 x 8 bits of mantissa), so with
  *   a = a1 + a2 + a3,  b = b1 + b2 + b3,  |a2| <= 2^-9 |a|,  |a3| <= 2^-18 |a|, ...
  *   a b = a1 b1 + (a1 b2 + a2 b1) + (a1 b3 + a2 b2 + a3 b1) + less than 2^-25 |a b|,
  * six tile products, each exact before it is summed in f32 (Henry, Tang and Heinecke,
@@ -27,18 +30,20 @@
 #include <unistd.h>
 
 enum {
-  PARTS = 3,
-  KB = 32,                  /* k of a tile */
-  BLOCK = 32,               /* rows and columns of C a step makes: 2 x 2 tiles */
-  TILE = 16 * 32,           /* bf16 numbers of a tile: 1 KiB */
-  STEP = 2 * PARTS * TILE,  /* of one operand's share of a step: [part][half] */
-  KC = 256, NC = 1024       /* k and columns of B packed at a time: 1.5 MiB */
+  KB = 32,                        /* k of a tile */
+  BLOCK = 32,                     /* rows and columns of C a step makes: 2 x 2 tiles */
+  TILE = 16 * 32,                 /* bf16 numbers of a tile: 1 KiB */
+  MOST_PARTS = 3,
+  KC = 256 * MOST_PARTS, NC = 1024 /* k of one part, columns of B packed at a time: 1.5 MiB */
 };
+
+#define STEP(parts) (2 * (parts) * TILE) /* of one operand's share of a step: [part][half] */
+#define INLINE static inline __attribute__((always_inline)) /* with the number of parts a constant */
 
 typedef uint16_t bf16;
 
-static _Thread_local bf16 packed_a[KC / KB * STEP] __attribute__((aligned(64)));
-static _Thread_local bf16 packed_b[NC / BLOCK * (KC / KB) * STEP] __attribute__((aligned(64)));
+static _Thread_local bf16 packed_a[KC / KB * STEP(1)] __attribute__((aligned(64)));
+static _Thread_local bf16 packed_b[NC / BLOCK * (KC / KB) * STEP(1)] __attribute__((aligned(64)));
 
 /* ---- is it there ---- */
 
@@ -64,36 +69,46 @@ bool amx_available(void) {
 
 static inline __mmask16 first(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
 
-/* x rounded to the 8 bits of mantissa of a bf16 (a tie away from zero), as a float; x loses it. */
-static inline __attribute__((always_inline)) __m512i take_part(__m512 *x) {
-  __m512i h = _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(*x), _mm512_set1_epi32(0x8000)), _mm512_set1_epi32((int)0xffff0000));
+static const uint32_t UPPER = 0xffff0000;
+
+/* x rounded to bf16, to nearest even, as a float; NaN stays NaN. */
+INLINE __m512i round_bf16(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  return _mm512_mask_mov_epi32(_mm512_and_si512(up, _mm512_set1_epi32((int)UPPER)), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                               _mm512_set1_epi32(0x7fc00000));
+}
+
+/* The first 8 bits of mantissa of x, rounded (a tie away from zero), as a float; x loses them. */
+INLINE __m512i take_part(__m512 *x) {
+  __m512i h = _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(*x), _mm512_set1_epi32(0x8000)), _mm512_set1_epi32((int)UPPER));
   *x = _mm512_sub_ps(*x, _mm512_castsi512_ps(h));
   return h;
 }
 
-/* The parts of 16 + 16 floats, as words with x's number in the lower half and y's in the upper. Tiles of
- * the parts are 2 * TILE apart. The last part needs no rounding: 8 bits are left at most. */
-static inline __attribute__((always_inline)) void split(__m512 x, __m512 y, bf16 *to) {
-  const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+/* 16 + 16 floats as words with x's number in the lower half and y's in the upper; tiles of the parts are
+ * 2 * TILE apart. The last of three parts needs no rounding: 8 bits are left at most. */
+INLINE void split(int parts, __m512 x, __m512 y, bf16 *to) {
 #pragma GCC unroll 3
-  for (int i = 0; i < PARTS; i++) {
-    __m512i hx = i < PARTS - 1 ? take_part(&x) : _mm512_castps_si512(x), hy = i < PARTS - 1 ? take_part(&y) : _mm512_castps_si512(y);
-    _mm512_store_si512(to + 2 * i * TILE, _mm512_or_si512(_mm512_srli_epi32(hx, 16), _mm512_and_si512(hy, upper)));
+  for (int i = 0; i < parts; i++) {
+    __m512i hx = parts == 1 ? round_bf16(x) : i < parts - 1 ? take_part(&x) : _mm512_castps_si512(x);
+    __m512i hy = parts == 1 ? round_bf16(y) : i < parts - 1 ? take_part(&y) : _mm512_castps_si512(y);
+    _mm512_store_si512(to + 2 * i * TILE, _mm512_or_si512(_mm512_srli_epi32(hx, 16), _mm512_and_si512(hy, _mm512_set1_epi32((int)UPPER))));
   }
 }
 
 /* One tile whose rows lie along k: row r from x + r ld, k values of it. Beyond rows and k: zeros. */
-static void tile_along(const float *x, int64_t ld, int64_t rows, int64_t k, bf16 *to) {
+INLINE void tile_along(int parts, const float *x, int64_t ld, int64_t rows, int64_t k, bf16 *to) {
   __mmask16 low = first(k), high = first(k - 16);
   for (int64_t r = 0; r < 16; r++)
-    split(_mm512_maskz_loadu_ps(r < rows ? low : 0, x + r * ld), _mm512_maskz_loadu_ps(r < rows ? high : 0, x + r * ld + 16), to + r * KB);
+    split(parts, _mm512_maskz_loadu_ps(r < rows ? low : 0, x + r * ld), _mm512_maskz_loadu_ps(r < rows ? high : 0, x + r * ld + 16), to + r * KB);
 }
 
 /* One tile whose rows are pairs of k: k and k + 16 from x + k ld, `columns` values of each. */
-static void tile_across(const float *x, int64_t ld, int64_t columns, int64_t k, bf16 *to) {
+INLINE void tile_across(int parts, const float *x, int64_t ld, int64_t columns, int64_t k, bf16 *to) {
   __mmask16 m = first(columns);
   for (int64_t r = 0; r < 16; r++)
-    split(_mm512_maskz_loadu_ps(r < k ? m : 0, x + r * ld), _mm512_maskz_loadu_ps(r + 16 < k ? m : 0, x + (r + 16) * ld), to + r * KB);
+    split(parts, _mm512_maskz_loadu_ps(r < k ? m : 0, x + r * ld), _mm512_maskz_loadu_ps(r + 16 < k ? m : 0, x + (r + 16) * ld), to + r * KB);
 }
 
 /* A tile's 16 x 16 words of 32 bits, transposed: four rounds, each interleaving the first half of the rows with the second. */
@@ -131,12 +146,13 @@ static Source source_b(const Product *p, int64_t j, int64_t k) {
 }
 
 /* Packs a block over kc steps of k; by_pairs: laid out as B. */
-static void pack(Source s, int64_t count, int64_t kc, bool by_pairs, bf16 *to) {
-  for (int64_t k = 0; k < kc; k += KB, to += STEP)
+INLINE void pack(int parts, Source s, int64_t count, int64_t kc, bool by_pairs, bf16 *to) {
+  for (int64_t k = 0; k < kc; k += KB, to += STEP(parts))
     for (int64_t half = 0; half < 2; half++) {
       const float *from = s.x + (s.along ? 16 * half * s.ld + k : k * s.ld + 16 * half);
-      (s.along ? tile_along : tile_across)(from, s.ld, count - 16 * half, kc - k, to + half * TILE);
-      for (int i = 0; i < PARTS && s.along == by_pairs; i++) transpose(to + (2 * i + half) * TILE);
+      if (s.along) tile_along(parts, from, s.ld, count - 16 * half, kc - k, to + half * TILE);
+      else tile_across(parts, from, s.ld, count - 16 * half, kc - k, to + half * TILE);
+      for (int i = 0; i < parts && s.along == by_pairs; i++) transpose(to + (2 * i + half) * TILE);
     }
 }
 
@@ -162,29 +178,28 @@ static const TileConfig config __attribute__((aligned(64))) = {1, 0, {0}, {64, 6
 #define LOAD_B(part) do { _tile_loadd(6, b + 2 * (part) * TILE, 64); _tile_loadd(7, b + (2 * (part) + 1) * TILE, 64); } while (0)
 #define MULTIPLY do { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7); } while (0)
 
-/* What a block of C starts from: rows ld apart (0: the same row 32 times, a bias), or NULL: zeros. */
-typedef struct Start {
-  const float *x;
-  int64_t ld;
-} Start;
-
-/* c (32 x 32, ldc apart) = start + sum. The six products in the order that reloads least. */
-static void block(int64_t steps, const bf16 *a, const bf16 *b, Start s0, float *c, int64_t ldc) {
-  const int64_t stride = ldc * (int64_t)sizeof *c, from = s0.ld * (int64_t)sizeof *c;
+/* c (32 x 32, ldc apart) = sum, or += sum. The six products of three parts in the order that reloads least. */
+INLINE void block(int parts, int64_t steps, const bf16 *a, const bf16 *b, bool add, float *c, int64_t ldc) {
+  const int64_t stride = ldc * (int64_t)sizeof *c;
   float *below = c + 16 * ldc;
   BARRIER;
-  if (s0.x) {
-    _tile_loadd(0, s0.x, from);
-    _tile_loadd(1, s0.x + 16, from);
-    _tile_loadd(2, s0.x + 16 * s0.ld, from);
-    _tile_loadd(3, s0.x + 16 * s0.ld + 16, from);
+  if (add) {
+    _tile_loadd(0, c, stride);
+    _tile_loadd(1, c + 16, stride);
+    _tile_loadd(2, below, stride);
+    _tile_loadd(3, below + 16, stride);
   } else {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t s = 0; s < steps; s++, a += STEP, b += STEP) {
+  for (int64_t s = 0; s < steps && parts == 1; s++, a += STEP(1), b += STEP(1)) {
+    LOAD_A(0);
+    LOAD_B(0);
+    MULTIPLY;
+  }
+  for (int64_t s = 0; s < steps && parts == 3; s++, a += STEP(3), b += STEP(3)) {
     LOAD_A(0);
     LOAD_B(2);
     MULTIPLY;
@@ -206,67 +221,68 @@ static void block(int64_t steps, const bf16 *a, const bf16 *b, Start s0, float *
   BARRIER;
 }
 
-/* A block at the edge of C, or with factors, goes through one beside it. */
-static void block_aside(int64_t steps, const bf16 *a, const bf16 *b, float alpha, float beta, int64_t rows, int64_t columns, float *c, int64_t ldc) {
+/* A block at the edge of C, or with factors, goes through one beside it; the sums are the same. */
+INLINE void block_aside(int parts, int64_t steps, const bf16 *a, const bf16 *b, float alpha, float beta, int64_t rows, int64_t columns, float *c,
+                        int64_t ldc) {
   float whole[BLOCK * BLOCK] __attribute__((aligned(64)));
-  block(steps, a, b, (Start){NULL, 0}, whole, BLOCK);
+  const bool add = alpha == 1 && beta == 1;
+  if (add) {
+    memset(whole, 0, sizeof whole);
+    for (int64_t i = 0; i < rows; i++) memcpy(whole + i * BLOCK, c + i * ldc, (size_t)columns * sizeof *c);
+  }
+  block(parts, steps, a, b, add, whole, BLOCK);
   for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j++)
-      c[i * ldc + j] = alpha * whole[i * BLOCK + j] + (beta == 0 ? 0 : beta * c[i * ldc + j]);
+    for (int64_t j = 0; j < columns; j++) {
+      float sum = whole[i * BLOCK + j], *to = c + i * ldc + j;
+      *to = add ? sum : alpha * sum + (beta == 0 ? 0 : beta * *to);
+    }
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Rows [i, i + rows), columns [j, j + columns) of C from a packed block of each operand over kc steps of k. */
-static void make_block(const Product *p, int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k, int64_t kc, const bf16 *b) {
-  const float alpha = (float)p->alpha, beta = k ? 1 : (float)p->beta, *bias = p->bias, *add = p->add;
+INLINE void make_block(int parts, const Product *p, int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k, int64_t kc, const bf16 *b) {
+  const float alpha = (float)p->alpha, beta = k ? 1 : (float)p->beta;
   const int64_t steps = (kc + KB - 1) / KB;
   float *c = (float *)p->c + i * p->ldc + j;
-  if (rows < BLOCK || columns < BLOCK || alpha != 1 || (beta != 0 && beta != 1)) {
-    block_aside(steps, packed_a, b, alpha, beta, rows, columns, c, p->ldc);
-  } else if (beta == 1) {
-    block(steps, packed_a, b, (Start){c, p->ldc}, c, p->ldc);
-  } else if (k + kc == p->k && add) {
-    block(steps, packed_a, b, (Start){add + i * p->ld_add + j, p->ld_add}, c, p->ldc);
-    add = NULL;
-  } else if (k + kc == p->k && bias) {
-    block(steps, packed_a, b, (Start){bias + j, 0}, c, p->ldc);
-    bias = NULL;
-  } else {
-    block(steps, packed_a, b, (Start){NULL, 0}, c, p->ldc);
-  }
-  if (k + kc == p->k) product_finish(p, bias, add, i, rows, j, columns);
+  if (rows == BLOCK && columns == BLOCK && alpha == 1 && (beta == 0 || beta == 1)) block(parts, steps, packed_a, b, beta == 1, c, p->ldc);
+  else block_aside(parts, steps, packed_a, b, alpha, beta, rows, columns, c, p->ldc);
+  if (k + kc == p->k) product_finish(p, p->bias, p->add, i, rows, j, columns);
 }
 
 /* C rows [i0, i1), columns [j, j + n), k [k, k + kc), B packed. */
-static void strip(const Product *p, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc) {
-  const int64_t panel = (kc + KB - 1) / KB * STEP, ahead = p->transpose_a ? kc : BLOCK, share = ahead * BLOCK / n + 1;
+INLINE void strip(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k, int64_t kc) {
+  const int64_t panel = (kc + KB - 1) / KB * STEP(parts), ahead = p->transpose_a ? kc : BLOCK, share = ahead * BLOCK / n + 1;
   for (int64_t i = i0; i < i1; i += BLOCK) {
     int64_t rows = least(i1 - i, BLOCK);
-    pack(source_a(p, i, k), rows, kc, false, packed_a);
+    pack(parts, source_a(p, i, k), rows, kc, false, packed_a);
     for (int64_t c = 0; c < n; c += BLOCK) {
       int64_t row = c / BLOCK * share;
       if (i + 2 * BLOCK <= i1) fetch(source_a(p, i + BLOCK, k), kc, least(row, ahead), least(row + share, ahead));
-      make_block(p, i, rows, j + c, least(n - c, BLOCK), k, kc, packed_b + c / BLOCK * panel);
+      make_block(parts, p, i, rows, j + c, least(n - c, BLOCK), k, kc, packed_b + c / BLOCK * panel);
     }
   }
 }
 
-void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   __asm__ volatile("" ::"r"(&config) : "memory"); /* gcc 12 takes only the first 8 bytes of the configuration for used */
   _tile_loadconfig(&config);
   for (int64_t j = j0; j < j1; j += NC)
-    for (int64_t k = 0; k < p->k; k += KC) {
-      int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC), steps = (kc + KB - 1) / KB;
-      for (int64_t c = 0; c < n; c += BLOCK) pack(source_b(p, j + c, k), least(n - c, BLOCK), kc, true, packed_b + c / BLOCK * steps * STEP);
-      strip(p, i0, i1, j, n, k, kc);
+    for (int64_t k = 0; k < p->k; k += KC / parts) {
+      int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC / parts), panel = (kc + KB - 1) / KB * STEP(parts);
+      for (int64_t c = 0; c < n; c += BLOCK) pack(parts, source_b(p, j + c, k), least(n - c, BLOCK), kc, true, packed_b + c / BLOCK * panel);
+      strip(parts, p, i0, i1, j, n, k, kc);
     }
   _tile_release();
 }
+
+void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { whole_part(3, p, i0, i1, j0, j1); }
+void amx_part_bf16(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { whole_part(1, p, i0, i1, j0, j1); }
 
 #elif REAL_BITS == 32
 
 bool amx_available(void) { return false; }
 void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }
+void amx_part_bf16(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }
 
 #endif

@@ -17,27 +17,23 @@
 #include <string.h>
 
 #include "kernel/cpu/amx.h"
+#include "kernel/cpu/bf16.h"
 #include "kernel/cpu/gemm.h"
+#include "kernel/cpu/vector.h"
 
 #if defined(__AVX512F__)
-enum { VECTOR = 64, MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
+enum { MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
 #define IF_8(...) __VA_ARGS__
-#elif defined(__AVX__)
-enum { VECTOR = 32, MR = 4, NV = 3 }; /* 12 of 16 */
-#define IF_8(...)
 #else
-enum { VECTOR = 16, MR = 4, NV = 3 };
+enum { MR = 4, NV = 3 }; /* 12 of 16 */
 #define IF_8(...)
 #endif
 
-typedef real vec __attribute__((vector_size(VECTOR)));
-typedef real vec_any __attribute__((vector_size(VECTOR), aligned(sizeof(real)), may_alias)); /* at any address */
 #ifndef __clang__
 typedef REAL(int32_t, int64_t) lanes __attribute__((vector_size(VECTOR)));
 #endif
 
 enum {
-  VL = VECTOR / sizeof(real),
   NR = NV * VL,
   KC = REAL(512, 256),     /* longer sums save more passes over C than the panel of B loses by lying in the second-level cache (measured) */
   MC = 24 * MR,            /* rows of A that stay in the second-level cache */
@@ -264,9 +260,10 @@ typedef struct Maker {
   int64_t rows, columns, packing; /* packing an element costs about as much as so many multiply-adds */
 } Maker;
 
-/* Depends on the shape alone, so that the bits do too. */
+/* Depends on the shape and the precision alone, so that the bits do too. */
 static Maker maker_of(const Product *p) {
 #if REAL_BITS == 32
+  if (p->bf16) return amx_available() ? (Maker){amx_part_bf16, 32, 32, 128} : (Maker){bf16_part, 4, 32, 64};
   enum { WORTH_TILES = 1 << 20, THIN = 32 };
   if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_available()) return (Maker){amx_part, 32, 32, 64};
 #else

@@ -14,6 +14,7 @@ typedef struct Product {
   void *c;
   const void *bias, *add;
   int64_t ld_add;
+  bool bf16; /* f32 only: operands are rounded to bf16 (bf16.c) */
 } Product;
 
 /* Adds bias and add to a block of C that has just been made. */

@@ -22,7 +22,7 @@ static void one(const Gemm *g, int64_t index) {
   const Product p = {.transpose_a = g->transpose_a, .transpose_b = g->transpose_b, .m = g->m, .n = g->n, .k = g->k,
                      .lda = g->lda, .ldb = g->ldb, .ldc = g->ldc, .alpha = g->alpha, .beta = g->beta,
                      .a = (const real *)g->a + index * g->batch_a, .b = (const real *)g->b + index * g->batch_b, .c = c,
-                     .bias = g->bias, .add = g->add, .ld_add = g->ld_add};
+                     .bias = g->bias, .add = g->add, .ld_add = g->ld_add, .bf16 = precision_get() == PRECISION_BF16};
   K(product)(&p);
 }
 
