@@ -1,6 +1,7 @@
 /* nn.c - the ops of networks in Lua: q.nn. */
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "kernel/kernel.h"
 
 static int layer_norm(lua_State *L) { /* nn.layer_norm(x, weight, bias, eps = 1e-5) */
   return bind_push_tensor(L, op_layer_norm(bind_tensor(L, 1), bind_opt_tensor(L, 2), bind_opt_tensor(L, 3), luaL_optnumber(L, 4, 1e-5)));
@@ -42,9 +43,16 @@ static int scatter_rows(lua_State *L) { /* nn.scatter_rows(rows, ids, n) */
   return bind_push_tensor(L, op_embedding_backward(bind_tensor(L, 1), bind_tensor(L, 2), bind_integer(L, 3, "number of rows")));
 }
 
+static int precision(lua_State *L) { /* nn.precision() -> name; nn.precision("bf16") -> the old one */
+  static const char *const names[] = {[PRECISION_F32] = "f32", [PRECISION_BF16] = "bf16", NULL};
+  Precision old = precision_get();
+  if (!lua_isnoneornil(L, 1)) precision_set((Precision)luaL_checkoption(L, 1, NULL, names));
+  return lua_pushstring(L, names[old]), 1;
+}
+
 static const luaL_Reg functions[] = {
   {"layer_norm", layer_norm}, {"rms_norm", rms_norm}, {"cross_entropy", cross_entropy}, {"rotary", rotary}, {"attention", attention},
-  {"dropout", dropout}, {"conv1d", conv1d}, {"scan", scan}, {"scatter_rows", scatter_rows}, {NULL, NULL},
+  {"dropout", dropout}, {"conv1d", conv1d}, {"precision", precision}, {"scan", scan}, {"scatter_rows", scatter_rows}, {NULL, NULL},
 };
 
 int bind_open_nn(lua_State *L) {

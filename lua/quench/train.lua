@@ -21,6 +21,7 @@ local spec = options.spec("q.train", {
   {"steps", "integer", required = true, min = 0, doc = "the last step"},
   {"batch", "integer", default = 8, min = 1, doc = "sequences a step", unit = "sequences"},
   {"context", "integer", default = 128, min = 2, doc = "tokens a sequence", unit = "tokens"},
+  {"precision", "string", default = "f32", choices = {"f32", "bf16"}, doc = "of the matrix products of forward and backward pass"},
   {"accumulate", "integer", default = 1, min = 1, doc = "batches whose mean gradient makes a step"},
   {"seed", "integer", default = 0, doc = "of the data order"},
   {"loss", "function", doc = "function(model, ids) -> scalar tensor [model:loss(ids)]"},
@@ -58,7 +59,7 @@ end
 
 -- ---- one step -------------------------------------------------------------
 
-local function gradients(self)
+local function sum_gradients(self)
   local o, total = self.options, 0
   self.model.dropout_stream = self.dropout
   for _ = 1, o.accumulate do
@@ -74,6 +75,8 @@ local function gradients(self)
   self.model.dropout_stream = nil
   return total
 end
+
+local function gradients(self) return q.nn.with_precision(self.options.precision, sum_gradients, self) end
 
 --- A function that puts the data and dropout streams back to where they are now, so that the same batch comes again.
 local function replay(self)

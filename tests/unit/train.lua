@@ -52,6 +52,16 @@ tap.test("it learns", function(t)
   t.equal(run.log[150].eval_loss, q.train.evaluate(run.model, data, {context = 16, batch = 4}).loss, "the last step is evaluated and logged")
 end)
 
+tap.test("bf16 products learn as f32 ones do", function(t)
+  local full = q.train(settings{model = model(1), steps = 150})
+  local mixed = q.train(settings{model = model(1), steps = 150, precision = "bf16"})
+  t.ok(full.log[1].loss ~= mixed.log[1].loss, "they are not the same")
+  local gap = 0
+  for i = 1, 150 do gap = math.max(gap, math.abs(full.log[i].loss - mixed.log[i].loss)) end
+  t.ok(gap < 0.02, "the curves lie on each other", gap)
+  t.equal(q.nn.precision(), "f32", "the setting does not outlive the run")
+end)
+
 tap.test("resumed equals uninterrupted", function(t)
   local whole = q.train(settings{folder = root .. "/whole", checkpoint_every = 5})
   local part = q.train(settings{folder = root .. "/part", steps = 7})
