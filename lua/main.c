@@ -112,8 +112,14 @@ static bool reclaim(void *state) {
 
 static const char *blas_why;
 
+/* Starts this program again, under its own name (through /proc/self/exe it would be called "exe"). */
 static void start_again(char **argv) {
-  execv("/proc/self/exe", argv);
+  char path[4096];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n > 0) {
+    path[n] = '\0';
+    execv(path, argv);
+  }
   execvp(argv[0], argv); /* where /proc is not mounted */
 }
 
