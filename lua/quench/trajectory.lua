@@ -146,6 +146,14 @@ end
 
 local function remove(folder) os.execute(("rm -rf '%s'"):format((folder:gsub("'", "'\\''")))) end
 
+--- A folder for a model that is only measured: in `out`, where an interrupted run finds it again.
+local function work_folder(o, label)
+  if o.out then return ("%s/work-%s"):format(o.out, label) end
+  local path = os.tmpname()
+  os.remove(path)
+  return path
+end
+
 --- Losses of one model on disk and of its quantized twins: {loss =, bits = {["3"] = {loss =, error =}}}.
 local function damage(folder, config, o)
   return q.scope(function()
@@ -154,8 +162,7 @@ local function damage(folder, config, o)
     for _, bits in ipairs(o.bits) do
       local quantized
       if o.disk then
-        local work = os.tmpname()
-        os.remove(work)
+        local work = work_folder(o, ("%s-%g"):format(folder:match("([^/]+)/*$"), bits))
         local settings = quantize_options(o, bits)
         settings.config = config
         q.disk.quantize(folder, work, settings)
@@ -252,8 +259,7 @@ function M.measure(folders, given)
   for i, a in ipairs(averages(points, o)) do
     extra[i] = {name = a.name, kind = a.kind, step = a.at.step, tokens = a.at.tokens, rate = a.at.rate, of = #a.folders}
     finish(extra[i], measured(a.name, a.folders, a.at.config, o, done, path, function()
-      local work = os.tmpname()
-      os.remove(work)
+      local work = work_folder(o, a.name)
       q.disk.average(a.folders, work)
       local result = damage(work, a.at.config, o)
       remove(work)

@@ -23,10 +23,10 @@ local family = {
 
 family.spec = options.spec("models.ant", {
   {"vocab_size", "integer", default = 32000, min = 1, doc = "tokens"},
-  {"num_hidden_layers", "integer", default = 4, min = 1, doc = "blocks"},
-  {"num_attention_heads", "integer", default = 6, min = 1, doc = "heads; the width is heads * head_dim"},
+  {"num_hidden_layers", "integer", default = 4, min = 1, max = 4096, doc = "blocks"},
+  {"num_attention_heads", "integer", default = 6, min = 1, max = 2 ^ 16, doc = "heads; the width is heads * head_dim"},
   {"kv_ratio", "integer", default = 3, min = 1, doc = "heads that share a key-value head"},
-  {"head_dim", "integer", default = HEAD, min = 2, doc = "width of a head"},
+  {"head_dim", "integer", default = HEAD, min = 2, max = 2 ^ 16, doc = "width of a head"},
   {"expansion", "number", default = 4, above = 0, doc = "width of the MLP over the model's"},
   {"rope_theta", "number", default = 1024, above = 0, doc = "base of the rotary embedding"},
   {"rms_norm_eps", "number", default = 1.1920929e-07, above = 0, doc = "epsilon of the norms (torch's default in f32)"},

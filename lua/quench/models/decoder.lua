@@ -23,11 +23,11 @@ local decoder = {}
 local function make_spec(def)
   local entries = {
     {"vocab_size", "integer", default = 32000, min = 1, doc = "tokens"},
-    {"hidden_size", "integer", default = 512, min = 1, doc = "width D"},
-    {"num_hidden_layers", "integer", default = 8, min = 1, doc = "blocks"},
-    {"num_attention_heads", "integer", default = 8, min = 1, doc = "heads"},
+    {"hidden_size", "integer", default = 512, min = 1, max = 2 ^ 20, doc = "width D"},
+    {"num_hidden_layers", "integer", default = 8, min = 1, max = 4096, doc = "blocks"},
+    {"num_attention_heads", "integer", default = 8, min = 1, max = 2 ^ 16, doc = "heads"},
     {"num_key_value_heads", "integer", min = 1, doc = "key-value heads, shared by groups of heads [num_attention_heads]"},
-    {"head_dim", "integer", min = 1, doc = "width of a head [hidden_size / num_attention_heads]"},
+    {"head_dim", "integer", min = 1, max = 2 ^ 16, doc = "width of a head [hidden_size / num_attention_heads]"},
     {"intermediate_size", "integer", min = 1, doc = "width of the MLP [8/3 hidden_size, to a multiple of 64]"},
     {"max_position_embeddings", "integer", default = 2048, min = 1, doc = "longest context"},
     {"rope_theta", "number", default = 10000, above = 0, doc = "base of the rotary embedding"},

@@ -18,8 +18,8 @@ local family = {
 
 family.spec = options.spec("models.gpt2", {
   {"vocab_size", "integer", default = 50257, min = 1, doc = "tokens"},
-  {"n_embd", "integer", default = 768, min = 1, doc = "width D"},
-  {"n_layer", "integer", default = 12, min = 1, doc = "blocks"},
+  {"n_embd", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
+  {"n_layer", "integer", default = 12, min = 1, max = 4096, doc = "blocks"},
   {"n_head", "integer", default = 12, min = 1, doc = "heads"},
   {"n_inner", "integer", min = 1, doc = "width of the MLP [4 n_embd]"},
   {"n_positions", "integer", default = 1024, min = 1, doc = "longest context"},

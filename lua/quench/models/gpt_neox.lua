@@ -25,9 +25,9 @@ local family = {
 
 family.spec = options.spec("models.gpt_neox", {
   {"vocab_size", "integer", default = 50304, min = 1, doc = "tokens"},
-  {"hidden_size", "integer", default = 768, min = 1, doc = "width D"},
-  {"num_hidden_layers", "integer", default = 12, min = 1, doc = "blocks"},
-  {"num_attention_heads", "integer", default = 12, min = 1, doc = "heads"},
+  {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
+  {"num_hidden_layers", "integer", default = 12, min = 1, max = 4096, doc = "blocks"},
+  {"num_attention_heads", "integer", default = 12, min = 1, max = 2 ^ 16, doc = "heads"},
   {"intermediate_size", "integer", min = 1, doc = "width of the MLP [4 hidden_size]"},
   {"max_position_embeddings", "integer", default = 2048, min = 1, doc = "longest context"},
   {"rotary_pct", "number", default = 0.25, min = 0, max = 1, doc = "share of each head that turns"},

@@ -8,8 +8,8 @@ local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba", {
   {"vocab_size", "integer", default = 50280, min = 1, doc = "tokens"},
-  {"hidden_size", "integer", default = 768, min = 1, doc = "width D"},
-  {"num_hidden_layers", "integer", default = 24, min = 1, doc = "blocks"},
+  {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
+  {"num_hidden_layers", "integer", default = 24, min = 1, max = 4096, doc = "blocks"},
   {"state_size", "integer", default = 16, min = 1, doc = "states a channel"},
   {"expand", "number", default = 2, above = 0, doc = "inner width over hidden_size"},
   {"intermediate_size", "integer", min = 1, doc = "inner width [expand hidden_size]"},

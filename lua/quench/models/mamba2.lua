@@ -9,12 +9,12 @@ local space = require "quench.models.state_space"
 
 local spec = options.spec("models.mamba2", {
   {"vocab_size", "integer", default = 50288, min = 1, doc = "tokens"},
-  {"hidden_size", "integer", default = 768, min = 1, doc = "width D"},
-  {"num_hidden_layers", "integer", default = 24, min = 1, doc = "blocks"},
+  {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
+  {"num_hidden_layers", "integer", default = 24, min = 1, max = 4096, doc = "blocks"},
   {"state_size", "integer", default = 128, min = 1, doc = "states a head and value"},
   {"expand", "number", default = 2, above = 0, doc = "inner width over hidden_size"},
-  {"head_dim", "integer", default = 64, min = 1, doc = "values a head"},
-  {"num_heads", "integer", min = 1, doc = "heads [expand hidden_size / head_dim]"},
+  {"head_dim", "integer", default = 64, min = 1, max = 2 ^ 16, doc = "values a head"},
+  {"num_heads", "integer", min = 1, max = 2 ^ 16, doc = "heads [expand hidden_size / head_dim]"},
   {"n_groups", "integer", default = 1, min = 1, doc = "groups of heads with common B and C"},
   {"conv_kernel", "integer", default = 4, min = 1, doc = "taps of the convolution"},
   {"chunk_size", "integer", default = 256, min = 1, doc = "length of a stretch; changes speed, not results"},

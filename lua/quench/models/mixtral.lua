@@ -9,7 +9,7 @@ return decoder.new{
   name = "mixtral", architectures = {"MixtralForCausalLM"},
   defaults = {rope_theta = 1000000, rms_norm_eps = 1e-5, max_position_embeddings = 32768},
   extra = {
-    {"num_local_experts", "integer", default = 8, min = 1, doc = "experts a block"},
+    {"num_local_experts", "integer", default = 8, min = 1, max = 4096, doc = "experts a block"},
     {"num_experts_per_tok", "integer", default = 2, min = 1, doc = "experts a token goes through"},
     {"sliding_window", "integer", min = 1, doc = "keys that a query sees [all]"},
   },

@@ -9,7 +9,7 @@ return decoder.new{
   name = "olmoe", architectures = {"OlmoeForCausalLM"},
   defaults = {vocab_size = 50304, rms_norm_eps = 1e-5, max_position_embeddings = 4096},
   extra = {
-    {"num_experts", "integer", default = 64, min = 1, doc = "experts a block"},
+    {"num_experts", "integer", default = 64, min = 1, max = 4096, doc = "experts a block"},
     {"num_experts_per_tok", "integer", default = 8, min = 1, doc = "experts a token goes through"},
     {"norm_topk_prob", "boolean", default = false, doc = "the weights of the chosen experts sum to 1"},
     {"clip_qkv", "number", above = 0, doc = "bound on |q|, |k|, |v| [none]"},
