@@ -29,6 +29,15 @@ BREW := pkg-config luajit openblas freetype libpng jansson pcre2 libomp
 
 PKGS := luajit freetype2 libpng jansson libpcre2-8 libedit zlib
 
+# building without the packages: one clear line instead of a missing header
+BUILDS := $(if $(MAKECMDGOALS),$(filter all check docs bench install $(B)/%,$(MAKECMDGOALS)),all)
+ifneq ($(BUILDS),)
+ifneq ($(shell pkg-config --exists $(PKGS) 2>/dev/null && echo found),found)
+MISSING := $(foreach p,$(PKGS),$(shell pkg-config --exists $(p) 2>/dev/null || echo $(p)))
+$(error packages are missing: $(if $(shell command -v pkg-config),,pkg-config) $(MISSING). Install them with: make setup)
+endif
+endif
+
 # ---- flags ----------------------------------------------------------------
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)

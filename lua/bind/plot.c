@@ -400,6 +400,7 @@ int bind_open_plot(lua_State *L) {
   luaL_newmetatable(L, scene_type);
   luaL_register(L, NULL, methods);
   lua_pushvalue(L, -1), lua_setfield(L, -2, "__index");
-  luaL_register(L, "quench.c.plot", functions);
+  lua_newtable(L); /* a name here would become a global */
+  luaL_register(L, NULL, functions);
   return 1;
 }
