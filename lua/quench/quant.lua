@@ -22,5 +22,6 @@ add(require "quench.quant.model")
 add(require "quench.quant.rotate")
 add(require "quench.quant.sensitivity")
 add(require "quench.quant.probe")
+add(require "quench.quant.figure")
 
 return M
