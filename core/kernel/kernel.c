@@ -6,14 +6,20 @@
 #include <omp.h>
 #include <string.h>
 
-extern const Kernels cpu_f32_kernels, cpu_f64_kernels;
+#include "kernel/profile.h"
+
+extern const Kernels cpu_f32_kernels, cpu_f64_kernels, cpu_f32_measured_kernels, cpu_f64_measured_kernels;
 
 static const Kernels *const devices[][2] = {{&cpu_f32_kernels, &cpu_f64_kernels}};
+static const Kernels *const measured[][2] = {{&cpu_f32_measured_kernels, &cpu_f64_measured_kernels}};
 
 const Kernels *kernels_of(int device, DType d) {
   if (device < 0 || device >= (int)(sizeof devices / sizeof *devices) || !dtype_is_real(d)) return NULL;
-  return devices[device][d == F64];
+  return (profile_on() ? measured : devices)[device][d == F64];
 }
+
+bool amx_available(void); /* cpu/amx.h, which is for one element type */
+bool kernel_has_tiles(void) { return amx_available(); }
 
 int threads_get(void) { return omp_get_max_threads(); }
 void threads_set(int n) { omp_set_num_threads(n < 1 ? 1 : n); }

@@ -217,6 +217,9 @@ typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
 Precision precision_get(void);
 Precision precision_set(Precision p); /* returns the old one */
 
+/* Whether f32 products run on bf16 tiles here (cpu/amx.c). */
+bool kernel_has_tiles(void);
+
 /* Threads of the one OpenMP pool, shared with OpenBLAS. */
 int threads_get(void);
 void threads_set(int n);

@@ -17,6 +17,8 @@
 #include "base/probe.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "kernel/kernel.h"
+#include "kernel/profile.h"
 
 /* blas(): core, config, why it was chosen, and the instruction sets of kernels and processor. */
 static int machine_blas(lua_State *L) {
@@ -99,7 +101,30 @@ static int machine_host(lua_State *L) {
   return 1;
 }
 
+static int machine_tiles(lua_State *L) { return lua_pushboolean(L, kernel_has_tiles()), 1; }
+
+/* profile(on): switches the measuring of kernels; returns what it was. */
+static int machine_profile(lua_State *L) { return lua_pushboolean(L, profile_switch(lua_toboolean(L, 1))), 1; }
+
+/* profile_entries(): list of {name=, calls=, seconds=, flops=, bytes=}. */
+static int machine_profile_entries(lua_State *L) {
+  const ProfileEntry *e;
+  int n = profile_entries(&e);
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    lua_createtable(L, 0, 5);
+    set(L, "name", e[i].name);
+    lua_pushnumber(L, (lua_Number)e[i].calls), lua_setfield(L, -2, "calls");
+    lua_pushnumber(L, e[i].seconds), lua_setfield(L, -2, "seconds");
+    lua_pushnumber(L, e[i].flops), lua_setfield(L, -2, "flops");
+    lua_pushnumber(L, e[i].bytes), lua_setfield(L, -2, "bytes");
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
+  {"tiles", machine_tiles}, {"profile", machine_profile}, {"profile_entries", machine_profile_entries},
   {"blas", machine_blas}, {"blas_check", machine_blas_check}, {"probe_fma", machine_probe_fma}, {"probe_sgemm", machine_probe_sgemm},
   {"versions", machine_versions}, {"terminal_size", machine_terminal_size}, {"processors", machine_processors},
   {"host", machine_host}, {NULL, NULL},

@@ -22,6 +22,7 @@ local modules = {
   optim = "quench.optim",
   options = "quench.options",
   plot = "quench.plots.plot",
+  profile = "quench.profile",
   progress = "quench.progress",
   quant = "quench.quant",
   recipe = "quench.recipe",

@@ -8,7 +8,7 @@
 #include "kernel/cpu/real.h"
 #include "kernel/kernel.h"
 
-extern const Kernels K(kernels);
+extern const Kernels K(kernels), K(measured_kernels);
 
 /* loops.c */
 void K(fill)(const Loop *l, double value);
