@@ -91,6 +91,8 @@ tap.test("options for some layers", function(t)
     - m:tensors()["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"]):abs():max():item(), 0, "skipped means untouched")
   local mixed = select(2, q.quant.quantize(m, {method = "rtn", format = "nvfp4", override = {dense = {format = q.quant.int(2)}}}))
   t.ok(mixed[2].bits < 4 and mixed[1].bits > 4, "formats too")
+  local both = select(2, q.quant.quantize(m, {method = "rtn", bits = 4, override = {attention = {bits = 2}, ["attention.dense"] = {bits = 6}}}))
+  t.ok(both[1].bits < 4 and both[2].bits > 6, "several patterns: the later in the alphabet wins")
 end)
 
 tap.test("all problems at once, before anything is done", function(t)
@@ -123,6 +125,36 @@ tap.test("the report as a figure", function(t)
   local rtn = select(2, q.quant.quantize(m, {method = "rtn"}))
   t.fails(function() q.quant.plot(rtn, {what = {"output_error"}}) end, "need calibration", "a report without output errors")
   t.fails(function() q.quant.plot{} end, "report of q.quant.quantize", "no report")
+end)
+
+tap.test("every family", function(t)
+  local llama = {hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1}
+  local own = {
+    gpt2 = {n_embd = 32, n_head = 4, n_layer = 1, n_positions = 32}, ant = {num_hidden_layers = 1, num_attention_heads = 3, head_dim = 8},
+    mamba = {hidden_size = 16, num_hidden_layers = 1}, mamba2 = {hidden_size = 16, num_hidden_layers = 1, num_heads = 4, head_dim = 8, n_groups = 1,
+      state_size = 8},
+    mixtral = {hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1, num_local_experts = 4, num_key_value_heads = 2,
+      intermediate_size = 48},
+    olmoe = {hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1, num_experts = 4, num_experts_per_tok = 2, intermediate_size = 48},
+  }
+  local ids = some_ids(3, 12)
+  for _, family in ipairs(q.models.names()) do
+    local config = {vocab_size = 50, initializer_range = 0.1}
+    for k, v in pairs(own[family] or llama) do config[k] = v end
+    local m = q.models.new(family, config)
+    local small, report = q.quant.quantize(m, {bits = 4, group = 8, calibration = ids, head = true})
+    t.ok(small:loss(ids):item() < 5 and #report >= 2, ("%s: %d layers"):format(family, #report))
+    for _, r in ipairs(report) do
+      if not (r.weight_error < 0.05) then t.ok(false, family .. ": " .. r.name .. " has a weight error of " .. r.weight_error) end
+      if r.tokens == 0 and not r.unseen then t.ok(false, family .. ": " .. r.name .. " saw nothing and does not say so") end
+    end
+  end
+  local one = q.models.new("mixtral", {vocab_size = 50, hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1, num_local_experts = 4,
+    num_key_value_heads = 2, intermediate_size = 48})
+  local report = select(2, q.quant.quantize(one, {bits = 4, calibration = ids:narrow(1, 1, 1):narrow(2, 1, 1)}))
+  local unseen = 0
+  for _, r in ipairs(report) do unseen = unseen + (r.unseen and 1 or 0) end
+  t.equal(unseen, 6, "one token goes to two of four experts: the other two are rounded to nearest, and said to be unseen")
 end)
 
 tap.test("too few tokens: damped and reported", function(t)

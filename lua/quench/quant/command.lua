@@ -308,37 +308,14 @@ local inspect_spec = options.spec("quench inspect", {
   {"list", "boolean", default = false, doc = "the configuration, and types, shapes and bytes: no value is read"},
 })
 
-local ROWS = 64 -- rows whose median is taken: evenly spaced
-
---- Mean over rows of the largest over the (lower) median magnitude.
-local function max_over_median(size)
-  local rows, sum, count = size:size(1), 0, 0
-  for i = 1, rows, math.max(1, math.floor(rows / ROWS)) do
-    local row = size[i]:totable()
-    table.sort(row)
-    local median = row[math.floor((#row + 1) / 2)]
-    if median > 0 then sum, count = sum + row[#row] / median, count + 1 end
-  end
-  return count > 0 and sum / count or math.huge
-end
-
---- Extremes, excess kurtosis of all values, mean over rows of largest over median magnitude.
-local function shape_of_values(t)
-  local x = t:view(-1, t:size(-1))
-  local d = x - x:mean():item()
-  local variance = d:square():mean():item()
-  return {low = x:min():item(), high = x:max():item(), mmr = max_over_median(x:abs()),
-    kurtosis = variance > 0 and d:square():square():mean():item() / variance ^ 2 - 3 or 0}
-end
-
 local function inspect_tensor(file, name, o)
   local t = file:read(name)
   if t:dtype() == "bf16" then t = t:to("f32") end
   local line = ("%-56s %-16s"):format(name, table.concat(t:shape(), "x"))
   if t:dtype() ~= "f32" and t:dtype() ~= "f64" or t:numel() == 0 or t:ndim() == 0 then return line .. " " .. t:dtype() end
   if not t:all_finite() then return line .. " holds NaN or infinity" end
-  local s = shape_of_values(t)
-  line = line .. (" %10.4g %10.4g %9.3g %9.3g"):format(s.low, s.high, s.kurtosis, s.mmr)
+  line = line .. (" %10.4g %10.4g %9.3g %9.3g"):format(t:min():item(), t:max():item(), q.metrics.kurtosis(t, {over = "all"}).value,
+    q.metrics.mmr(t).value)
   if t:ndim() < 2 then return line end
   local total = t:square():sum():item()
   for _, bits in ipairs{2, 3, 4, 8} do

@@ -4,7 +4,7 @@
 -- run(weights, inputs, o, records) gets the weights (out, in) of all layers that share one input, the statistics of that
 -- input (quant/inputs.lua; nil without calibration), checked options and the layers' records. It gives a list of the values
 -- that the quantized weights stand for, and a list of reports. A report's `input` is a function that the layer's input goes
--- through from then on.
+-- through from then on; `unseen` is true where no calibration token reached the layer.
 
 local c = require "quench.c.quant"
 local format = require "quench.quant.format"
@@ -29,6 +29,13 @@ methods.rtn = {
   run = each(function(w, _, o) return c.rtn(w, format.of_options(o)) end),
 }
 
+--- A layer that no calibration token reached (an expert, say): round to nearest, and the report says so.
+local function unseen(w, o)
+  local y, report = c.rtn(w, format.of_options(o))
+  report.unseen = true
+  return y, report
+end
+
 local function without(entries, names)
   local list = {}
   for _, e in ipairs(entries) do
@@ -40,7 +47,7 @@ end
 methods.gptq = {
   doc = "GPTQ", entries = without(gptq.entries, {drift = true, alpha = true}), needs = {hessian = true},
   run = each(function(w, inputs, o)
-    if inputs.tokens == 0 then return c.rtn(w, format.of_options(o)) end -- an expert that no token reached
+    if inputs.tokens == 0 then return unseen(w, o) end
     return gptq.run(w, inputs, o)
   end),
 }
@@ -49,7 +56,7 @@ methods.gptaq = {
   doc = "GPTQ that also corrects for the drift of the inputs", entries = without(gptq.entries, {drift = true}),
   needs = {hessian = true, drift = true},
   run = each(function(w, inputs, o)
-    if inputs.tokens == 0 then return c.rtn(w, format.of_options(o)) end
+    if inputs.tokens == 0 then return unseen(w, o) end
     o.drift = inputs:drift()
     return gptq.run(w, inputs, o)
   end),
@@ -63,7 +70,7 @@ methods.hqq = {
 methods.awq = {
   doc = "AWQ: channel scales and clips by output error", entries = awq.entries, needs = {hessian = true, channels = true},
   run = function(weights, inputs, o, records)
-    if inputs.tokens == 0 then return methods.rtn.run(weights, inputs, o) end
+    if inputs.tokens == 0 then return each(function(w) return unseen(w, o) end)(weights) end
     return awq.run(weights, inputs, o, records)
   end,
 }

@@ -28,7 +28,8 @@ local own = {
   {"head", "boolean", default = false, doc = "quantize the output head too"},
   {"true_sequential", "boolean", default = true, doc = "inputs of each stage after the stages before it; false: once a block"},
   {"skip", "list", default = {}, doc = "Lua patterns of names that stay as they are"},
-  {"override", "table", default = {}, doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; in no order"},
+  {"override", "table", default = {},
+    doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; several apply in alphabetical order"},
   {"activations", "any", doc = "a format for the inputs of each quantized layer when the model runs, one scale a token, e.g. q.quant.int(4)"},
   {"kv", "any", doc = "a format for keys and values, one scale a token and head"},
   {"kv_hadamard", "boolean", default = false, doc = "keys and values in a Hadamard basis of the head"},
@@ -67,28 +68,33 @@ local function matches(name, patterns)
   return false
 end
 
---- The options for one record: those of the call, with the overrides whose pattern fits its name.
-local function options_for(record, given, o, spec)
-  local changed
-  for pattern, more in pairs(o.override) do
-    if record.name:find(pattern) then
-      changed = changed or {}
-      for key, value in pairs(more) do changed[key] = value end
+--- A function record -> its options: those of the call, with the overrides whose patterns fit its name, in alphabetical
+-- order of the patterns. Records with the same overrides share one table.
+local function chooser(given, o, spec)
+  local patterns, made = {}, {}
+  for pattern in pairs(o.override) do patterns[#patterns + 1] = pattern end
+  table.sort(patterns)
+  return function(record)
+    local merged, key = {}, ""
+    for k, value in pairs(given) do merged[k] = value end
+    for i, pattern in ipairs(patterns) do
+      if record.name:find(pattern) then
+        key = key .. i .. " "
+        for k, value in pairs(o.override[pattern]) do merged[k] = value end
+      end
     end
+    if key == "" then return o end
+    made[key] = made[key] or spec(merged)
+    return made[key]
   end
-  if not changed then return o end
-  local merged = {}
-  for key, value in pairs(given) do merged[key] = value end
-  for key, value in pairs(changed) do merged[key] = value end
-  return spec(merged)
 end
 
 --- Stages {layer =, records = {...}, options =} in order of execution: neighbours of one block that share an input.
 local function stages_of(records, given, o, spec)
-  local stages = {}
+  local stages, options_of = {}, chooser(given, o, spec)
   for _, r in ipairs(records) do
     if not matches(r.name, o.skip) then
-      local last, its = stages[#stages], options_for(r, given, o, spec)
+      local last, its = stages[#stages], options_of(r)
       if not last or last.layer ~= r.layer or last.group ~= r.group or last.options ~= its then
         last = {layer = r.layer, group = r.group, records = {}, options = its, index = #stages + 1}
         stages[#stages + 1] = last
@@ -108,8 +114,9 @@ end
 --- Every layer that cannot be quantized, with its reason; raises once with all of them.
 local function check_all(stages, method, o)
   local wrong = {}
-  local function complain(r, text) wrong[#wrong + 1] = ("  %s %s: %s"):format(r.name, "(" .. table.concat(r.weight:shape(), ", ")
-    .. ")", text) end
+  local function complain(r, text)
+    wrong[#wrong + 1] = ("  %s (%s): %s"):format(r.name, table.concat(r.weight:shape(), ", "), text)
+  end
   for _, stage in ipairs(stages) do
     local ok, f = true, nil
     if not method.own_formats then ok, f = pcall(format.of_options, stage.options) end
@@ -190,8 +197,8 @@ local function describe(record, before, after, inputs, report)
     local diagonal = inputs:diagonal()
     local mean = diagonal:mean():item()
     report.input_outliers = mean > 0 and (diagonal:max():item() / mean) ^ 0.5 or 0
-    report.tokens = inputs.tokens
   end
+  report.tokens = inputs and inputs.tokens
   return report
 end
 
