@@ -41,7 +41,7 @@ found '(lua_error|luaL_error|longjmp)\(' 'core' |
   rule "no jumps out of core/"
 found 'luaL_register\(L, "' 'lua/bind' |
   rule "bindings make no globals: luaL_register gets NULL for a name"
-git grep -nE --untracked '\b(TODO|FIXME|XXX|HACK)\b' -- . ':!tests/invariants.sh' ':!docs/architecture.md' |
+git grep -nIE --untracked '\b(TODO|FIXME|XXX|HACK)\b' -- . ':!tests/invariants.sh' ':!docs/architecture.md' |
   rule "no unfinished business"
 # files that are there, of the given patterns
 files() { git ls-files -co --exclude-standard -- "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
