@@ -59,12 +59,7 @@ static Status finish(Parameter *p, double scale, Tensor *g, Tensor *moment) {
   if (!u) return error_code();
   double lr = s->lr * scale, rate = s->relative_step ? fmin(lr, 1 / sqrt(p->step)) : lr;
   if (s->scale_parameter) rate *= fmax(s->eps2, rms(p->tensor));
-  Update apply = optim_update(p);
-  apply.s[0] = tensor_data(u);
-  apply.c.lr = rate / fmax(1, rms(u) / s->clip_threshold);
-  apply.c.shrink = 1 - lr * optim_decay(p, s->weight_decay);
-  kernels_for(p->tensor)->update(UPDATE_APPLY, 1, &apply);
-  return OK;
+  return optim_move(p, u, rate / fmax(1, rms(u) / s->clip_threshold), 1 - lr * optim_decay(p, s->weight_decay));
 }
 
 static double decay_at(const Parameter *p) { return 1 - pow(p->step, -((const Adafactor *)p->settings)->decay_power); }

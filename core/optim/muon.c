@@ -55,10 +55,8 @@ static Status step(Parameter *p, double scale) {
   kernels->update(UPDATE_MOMENTUM, 1, &u);
   Status status = linalg_newton_schulz(direction, (int)s->steps, NULL);
   double lr = s->lr * scale;
-  u.s[0] = u.s[1];
-  u.c.lr = lr * shape_scale((int)s->scale, (double)direction->shape[0], (double)direction->shape[1]);
-  u.c.shrink = 1 - lr * optim_decay(p, s->weight_decay);
-  if (status == OK) kernels->update(UPDATE_APPLY, 1, &u);
+  double factor = shape_scale((int)s->scale, (double)direction->shape[0], (double)direction->shape[1]);
+  if (status == OK) status = optim_move(p, direction, lr * factor, 1 - lr * optim_decay(p, s->weight_decay));
   tensor_release(direction);
   return status;
 }

@@ -151,6 +151,18 @@ Update optim_update(const Parameter *p) {
   return u;
 }
 
+Status optim_move(Parameter *p, const Tensor *direction, double lr, double shrink) {
+  const Kernels *kernels = kernels_for(p->tensor);
+  Update u = optim_update(p);
+  if (!kernels->all_finite(u.n, tensor_data(direction)))
+    return fail(ERR_NUMERIC, "the direction is not finite, though the gradient is (its norm is %g); this parameter was not changed",
+                sqrt(kernels->dot(u.n, u.g, u.g)));
+  u.s[0] = tensor_data(direction);
+  u.c.lr = lr, u.c.shrink = shrink;
+  kernels->update(UPDATE_APPLY, 1, &u);
+  return OK;
+}
+
 /* --- gradients --- */
 
 static Status take_gradient(const Optimizer *o, Parameter *p) {

@@ -174,6 +174,9 @@ Status optim_slot(Parameter *p, const char *name, int ndim, const int64_t *shape
 Status optim_slot_like(Parameter *p, const char *name);
 /* An Update over p with its gradient, its first three slots of p's size, and all coefficients neutral. */
 Update optim_update(const Parameter *p);
+/* w = shrink w - lr direction, for rules with a direction of their own (dense, p's size). One that is not finite
+ * (squares of a huge gradient that overflowed) is ERR_NUMERIC, and w stays. */
+Status optim_move(Parameter *p, const Tensor *direction, double lr, double shrink);
 static inline double optim_decay(const Parameter *p, double weight_decay) { return p->decay ? weight_decay : 0; }
 static inline double bias_correction(double beta, double step) { return 1 - pow(beta, step); }
 

@@ -16,7 +16,8 @@
  *
  * An axis is a vector instead of a matrix (diagonal Q_k) when it is longer than max_size_triangular, of size 1, or
  * the parameter has fewer than min_ndim_triangular axes. |S| is a cheap lower bound of the spectral norm. Both fits come to rest
- * where P^2 is the inverse of the momentum's second moment. About once in a hundred updates the Q_k are balanced.
+ * where P^2 is the inverse of the momentum's second moment. About once in a hundred updates the Q_k are balanced. An
+ * update that overflows or meets a singular Q_k is left out; the state's `kept` counts these.
  *
  * Li, 2018 and 2022 (arXiv 1512.04202, 2211.04422); numbers as in pytorch_optimizer's Kron (2025-06) and lixilinx/psgd_torch. */
 #include "optim/psgd.h"
@@ -98,18 +99,17 @@ static Status step(Parameter *p, double scale) {
   kernels_for(p->tensor)->update(UPDATE_MOMENTUM, 1, &u);
   Tensor *m = op_mul_scalar(p->slot[0].tensor, 1 / bias_correction(s->momentum, p->step));
   if (!m) return error_code();
-  if (update_due(p)) TRY(psgd_fit(p, m));
+  Status fitted = update_due(p) ? psgd_fit(p, m) : OK;
+  if (fitted == ERR_NUMERIC) p->number[PSGD_KEPT]++; /* overflow, or a singular Q: this update is left out */
+  else if (fitted != OK) return fitted;
   Tensor *direction = psgd_apply(p, psgd_apply(p, m, false), true);
   if (!direction) return error_code();
   double rms = tensor_norm(direction) / sqrt((double)u.n), lr = s->lr * scale;
-  u.s[0] = tensor_data(direction);
-  u.c.lr = lr * (s->max_rms > 0 ? fmin(1, s->max_rms / (rms + 1e-6)) : 1);
-  u.c.shrink = p->tensor->ndim >= 2 ? 1 - lr * optim_decay(p, s->weight_decay) : 1;
-  kernels_for(p->tensor)->update(UPDATE_APPLY, 1, &u);
-  return OK;
+  double limit = s->max_rms > 0 ? fmin(1, s->max_rms / (rms + 1e-6)) : 1;
+  return optim_move(p, direction, lr * limit, p->tensor->ndim >= 2 ? 1 - lr * optim_decay(p, s->weight_decay) : 1);
 }
 
-static const Rule rule = {.prepare = prepare, .step = step, .numbers = {"counter", "draws"}};
+static const Rule rule = {.prepare = prepare, .step = step, .numbers = {"counter", "draws", "kept"}};
 static const Rule *choose(const Parameter *p) {
   (void)p;
   return &rule;

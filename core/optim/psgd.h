@@ -5,7 +5,7 @@
 #include "optim/optim.h"
 
 enum { PSGD_TRIANGULAR, PSGD_Q05 };      /* geometry */
-enum { PSGD_COUNTER, PSGD_DRAWS };       /* numbers: steps since the last update; place in the stream of noise */
+enum { PSGD_COUNTER, PSGD_DRAWS, PSGD_KEPT }; /* numbers: steps since the last update; place in the stream of noise; updates left out */
 
 typedef struct Psgd {
   double lr, momentum, weight_decay, precond_lr, init_scale, max_size, min_ndim, geometry, balance, max_rms, seed;

@@ -107,18 +107,13 @@ static Status init(Parameter *p, uint64_t seed) {
 
 static Status step(Parameter *p, double scale) {
   const Scion *s = p->settings;
-  const Kernels *kernels = kernels_for(p->tensor);
   Update u = optim_update(p);
   u.c.beta1 = s->momentum, u.c.mix = 1 - s->momentum;
-  kernels->update(UPDATE_MOMENTUM, 1, &u);
+  kernels_for(p->tensor)->update(UPDATE_MOMENTUM, 1, &u);
   Tensor *direction = lmo(s, norm_of(p), p->slot[0].tensor);
   if (!direction) return error_code();
   double lr = s->lr * scale;
-  u.s[0] = tensor_data(direction);
-  u.c.lr = lr * s->scale;
-  u.c.shrink = s->constrained ? 1 - lr : 1 - lr * optim_decay(p, s->weight_decay);
-  kernels->update(UPDATE_APPLY, 1, &u);
-  return OK;
+  return optim_move(p, direction, lr * s->scale, s->constrained ? 1 - lr : 1 - lr * optim_decay(p, s->weight_decay));
 }
 
 static const Rule rule = {.prepare = prepare, .step = step, .init = init};

@@ -12,7 +12,7 @@
  *   W = W - lr (U + wd W)
  *
  * If an eigenproblem does not converge, it is repeated in f64; if that fails too, the old root stays and
- * the state's kept_roots counts it.
+ * the state's `kept` counts it.
  *
  * Gupta, Koren and Singer, ICML 2018; Shi et al., 2023 (arXiv 2309.06497) for blocks and grafting; numbers as in
  * facebookresearch/optimizers of June 2025. */
@@ -49,9 +49,9 @@ static Plan plan_of(const Parameter *p) {
   const Shampoo *s = p->settings;
   Plan plan = {.blocks = 1, .max = (int64_t)s->max_dim};
   for (int i = 0; i < p->tensor->ndim; i++) {
-    int64_t n = p->tensor->shape[i], *last = &plan.shape[plan.ndim - 1];
+    int64_t n = p->tensor->shape[i], last = plan.ndim - 1;
     if (n == 1) continue;
-    if (s->merge && plan.ndim > 0 && *last * n <= plan.max) *last *= n;
+    if (s->merge && last >= 0 && plan.shape[last] * n <= plan.max) plan.shape[last] *= n;
     else plan.shape[plan.ndim++] = n;
   }
   if (plan.ndim == 0) plan.shape[plan.ndim++] = 1;
@@ -182,14 +182,11 @@ static Status step(Parameter *p, double scale) {
   moments(p, direction);
   if (p->step == s->start || (p->step > s->start && fmod(p->step, s->frequency) == 0)) TRY(update_roots(p, &plan));
   if (p->step >= s->start) TRY(precondition(p, &plan, direction));
-  Update u = optim_update(p);
-  u.s[0] = tensor_data(direction);
-  u.c.lr = s->lr * scale, u.c.shrink = 1 - u.c.lr * optim_decay(p, s->weight_decay);
-  kernels_for(p->tensor)->update(UPDATE_APPLY, 1, &u);
-  return OK;
+  double lr = s->lr * scale;
+  return optim_move(p, direction, lr, 1 - lr * optim_decay(p, s->weight_decay));
 }
 
-static const Rule rule = {.prepare = prepare, .step = step, .numbers = {"kept_roots"}};
+static const Rule rule = {.prepare = prepare, .step = step, .numbers = {"kept"}};
 static const Rule *choose(const Parameter *p) {
   (void)p;
   return &rule;

@@ -8,7 +8,8 @@
  *
  * Q_k holds eigenvectors as rows; Q g means the product along every axis. Axes longer than
  * max_precondition_dim, and vectors unless precondition_1d, are left as they are (plain Adam). The first moment
- * stays in the original space, so that a change of basis does not touch it.
+ * stays in the original space, so that a change of basis does not touch it. Where a decomposition fails, the basis stays as
+ * it was (at first the identity: Adam), and the state's `kept` counts it.
  *
  * Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, ICLR 2025 (arXiv 2409.11321); numbers as in
  * nikhilvyas/SOAP. */
@@ -60,6 +61,7 @@ static Status prepare(Parameter *p) {
     TRY(optim_slot(p, name, 2, square));
     snprintf(name, sizeof name, "Q.%d", k + 1);
     TRY(optim_slot(p, name, 2, square));
+    TRY(linalg_identity(p->slot[p->slots - 1].tensor));
   }
   return OK;
 }
@@ -133,9 +135,13 @@ static Status next_basis(Parameter *p, int k) {
   return tensor_copy(q, rows);
 }
 
+/* A decomposition that fails leaves the axis in the basis it had. */
 static Status change_basis(Parameter *p, Status (*change)(Parameter *, int)) {
-  for (int k = 0; k < p->tensor->ndim; k++)
-    if (turned(p, k)) TRY(change(p, k));
+  for (int k = 0; k < p->tensor->ndim; k++) {
+    Status s = turned(p, k) ? change(p, k) : OK;
+    if (s == ERR_NUMERIC) p->number[0]++;
+    else if (s != OK) return s;
+  }
   return OK;
 }
 
@@ -157,11 +163,8 @@ static Status move(Parameter *p, Tensor *g, double lr, double s) {
   kernels->update(UPDATE_NORMALISE, 1, &u);
   Tensor *direction = project(p, n, true);
   if (!direction) return error_code();
-  u.s[0] = tensor_data(direction);
-  u.c.shrink = 1 - lr * optim_decay(p, o->weight_decay);
-  u.c.lr = u.c.shrink * lr * sqrt(bias_correction(o->beta2, s)) / bias_correction(o->beta1, s); /* the decay comes after the step */
-  kernels->update(UPDATE_APPLY, 1, &u);
-  return OK;
+  double shrink = 1 - lr * optim_decay(p, o->weight_decay); /* after the step: it shrinks the step too */
+  return optim_move(p, direction, shrink * lr * sqrt(bias_correction(o->beta2, s)) / bias_correction(o->beta1, s), shrink);
 }
 
 static Status step(Parameter *p, double scale) {
@@ -174,7 +177,7 @@ static Status step(Parameter *p, double scale) {
   return fmod(p->step - 1, o->frequency) == 0 ? change_basis(p, next_basis) : OK;
 }
 
-static const Rule rule = {.prepare = prepare, .step = step};
+static const Rule rule = {.prepare = prepare, .step = step, .numbers = {"kept"}};
 static const Rule *choose(const Parameter *p) {
   (void)p;
   return &rule;

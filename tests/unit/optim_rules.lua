@@ -207,6 +207,27 @@ tap.test("soap on matrices", function(t)
   t.ok(not long["w.Q.1"] and long["w.Q.2"], "an axis that is too long keeps its basis")
 end)
 
+tap.test("decompositions that fail", function(t)
+  for _, name in ipairs{"shampoo", "soap", "psgd"} do
+    local list = {{name = "w", tensor = q.ones(4, 3)}}
+    local w = list[1].tensor
+    local opt = q.optim[name](list, name == "shampoo" and {start_preconditioning_step = 1} or {})
+    for step = 1, 3 do -- finite gradients whose squares overflow in f32
+      w.grad = random({4, 3}, "g", step):to "f32" * 1e25
+      opt:step()
+    end
+    t.ok(w:all_finite(), name .. " keeps the weights finite")
+    t.ok(opt:state()["w.kept"]:item() > 0, name .. " keeps what it had, and counts it")
+    w.grad = nil
+  end
+  local w = q.ones(4, 3)
+  local opt = q.optim.adafactor{{name = "w", tensor = w}}
+  w.grad = random({4, 3}, "g"):to "f32" * 1e25
+  t.fails(function() opt:step() end, "adafactor: parameter 'w': the direction is not finite", "where there is no way out: an error")
+  t.equal(w:sum():item(), 12, "that leaves the weight")
+  w.grad = nil
+end)
+
 tap.test("muon's scales", function(t)
   local function length(shape, scale)
     local w = q.zeros(shape, "f64")
