@@ -32,8 +32,8 @@ function space.selective(x, dt, A, b, c, slice)
   for first = 1, channels, step do
     local n = math.min(step, channels - first + 1)
     parts[#parts + 1] = q.scope(function()
-      local function slice(t, axis) return t:narrow(axis, first, n):contiguous() end
-      return scan_channels(slice(x, 3), slice(dt, 3), slice(A, 1), b, c)
+      local function part(t, axis) return t:narrow(axis, first, n):contiguous() end
+      return scan_channels(part(x, 3), part(dt, 3), part(A, 1), b, c)
     end)
   end
   return q.concat(parts, 3)
