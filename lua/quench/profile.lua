@@ -45,4 +45,10 @@ result written once: a matrix product near the processor's rate of multiply-adds
 of memory, are as fast as they get. `quench run NAME --profile` shows the same for a recipe, with the Lua lines beside it.]],
   example = "print(q.profile(function() return q.randn(500, 500):matmul(q.randn(500, 500)) end))"}
 
+help.add{"q.profile.kernels", profile.kernels, "q.profile.kernels(fn, ...) -> rows, seconds, results of fn",
+  "Calls fn(...) while every kernel measures itself.", returns = "{name=, calls=, seconds=, flops=, bytes=} a kernel", see = {"q.profile"},
+  example = "local rows, seconds = q.profile.kernels(function() return q.randn(100, 100):exp() end)"}
+help.add{"q.profile.text", profile.text, "q.profile.text(rows, seconds) -> text", "The rows of q.profile.kernels as a table, longest first.",
+  see = {"q.profile.kernels"}, example = "print(q.profile.text(q.profile.kernels(function() return q.randn(9, 9):exp() end)))"}
+
 return setmetatable(profile, {__call = call})
