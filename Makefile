@@ -58,7 +58,7 @@ OPT  := $(if $(SAN),-O1,-O2)
 # Kernels: vectorised for this processor. NaN and infinity keep their meaning; only errno and traps are given up.
 # Full 512-bit vectors where there are any: gcc's default of 256 halves the rate of vmath.h (measured).
 WIDE := $(if $(findstring avx512f,$(shell $(CC) $(if $(ARCH),-march=$(ARCH)) -dM -E - </dev/null 2>/dev/null | tr A-Z a-z)),-mprefer-vector-width=512)
-KOPT := $(if $(SAN),-O1,-O3) $(if $(ARCH),-march=$(ARCH)) $(WIDE) -fno-math-errno -fno-trapping-math -fno-signed-zeros -Wno-unknown-pragmas
+KOPT := $(if $(SAN),-O2,-O3) $(if $(ARCH),-march=$(ARCH)) $(WIDE) -fno-math-errno -fno-trapping-math -fno-signed-zeros -Wno-unknown-pragmas
 LIBS = $(PKG_LIBS) $(BLAS_LIBS) -lz -lpthread -ldl -lm
 
 # ---- sources --------------------------------------------------------------

@@ -13,18 +13,30 @@ enum { BLOCK = 1024, SERIAL = 1 << 15, STRIP = 64, PARTS = 1024 };
 
 /* --- a dense run of n values to one number --- */
 
-static double block_sum(int64_t n, const real *x) {
-  real s = 0;
-#pragma omp simd reduction(+ : s)
-  for (int64_t i = 0; i < n; i++) s += x[i];
+/* Lanes by hand: the error and the bits are those of LANES short sums, whatever the compiler makes of it. */
+enum { LANES = 32 };
+
+static double add_lanes(const real *lane, int64_t rest, const real *x, bool squared) {
+  double s = 0;
+  for (int l = 0; l < LANES; l++) s += (double)lane[l];
+  for (int64_t i = 0; i < rest; i++) s += squared ? (double)x[i] * (double)x[i] : (double)x[i];
   return s;
 }
 
+static double block_sum(int64_t n, const real *x) {
+  real lane[LANES] = {0};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int l = 0; l < LANES; l++) lane[l] += x[i + l];
+  return add_lanes(lane, n - i, x + i, false);
+}
+
 static double block_sumsq(int64_t n, const real *x) {
-  real s = 0;
-#pragma omp simd reduction(+ : s)
-  for (int64_t i = 0; i < n; i++) s += x[i] * x[i];
-  return s;
+  real lane[LANES] = {0};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int l = 0; l < LANES; l++) lane[l] += x[i + l] * x[i + l];
+  return add_lanes(lane, n - i, x + i, true);
 }
 
 static double block_max(int64_t n, const real *x) {
