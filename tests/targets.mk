@@ -37,8 +37,8 @@ clean:
 	rm -rf $(B)
 
 # what goes where, as source:destination
-INSTALLED := $(B)/quench:bin/quench share/quench.1:share/man/man1/quench.1 \
-  share/quench.bash:share/bash-completion/completions/quench share/_quench:share/zsh/site-functions/_quench
+INSTALLED := $(B)/quench:bin/quench docs/shell/quench.1:share/man/man1/quench.1 \
+  docs/shell/quench.bash:share/bash-completion/completions/quench docs/shell/_quench:share/zsh/site-functions/_quench
 install: all
 	@for f in $(INSTALLED); do \
 	  mode=644; [ "$${f#*:}" = bin/quench ] && mode=755; \
