@@ -1,6 +1,6 @@
 # targets.mk - everything make does besides building: setup, tests, lint, bench, install.
 
-.PHONY: setup setup-test demo test check lint asan bench install uninstall clean help
+.PHONY: setup setup-test demo test check lint asan bench bench-peer install uninstall clean help
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
@@ -30,6 +30,7 @@ help:
 	@echo "make lint        luacheck and the invariants of the house"
 	@echo "make asan        the tests under the address and undefined-behaviour sanitizers"
 	@echo "make bench       speed of everything, one JSON line a case"
+	@echo "make bench-peer  the same work in PyTorch beside it, and the ratio"
 	@echo "make install PREFIX=/usr/local    and make uninstall"
 	@echo "make clean       remove $(B)/"
 
@@ -83,4 +84,8 @@ docs: $(B)/quench
 
 # Speed: each file of tests/bench prints one JSON line a case, beside a probe of the machine.
 bench: $(B)/quench
-	@for f in $(wildcard tests/bench/*.lua); do $(B)/quench $$f || exit 1; done
+	@for f in $(filter-out tests/bench/peer.lua,$(wildcard tests/bench/*.lua)); do $(B)/quench $$f || exit 1; done
+
+# Training steps and Hessian products here and in PyTorch, in turn: CASES, ROUNDS and PYTHON may be set.
+bench-peer: $(B)/quench
+	@$(B)/quench tests/bench/peer.lua
