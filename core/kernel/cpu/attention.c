@@ -58,49 +58,20 @@ static int64_t first_block(const Attention *a, int64_t i) {
 
 /* ---- products of tiles, each on the calling thread alone ---- */
 
-/* On the diagonal the upper half of the queries sees the first half of the keys at most, so a product of a tile falls
- * into two, and a quarter of the work away. What is left out is never read: it is masked, or multiplied by a zero that
- * is left out as well. */
-enum { HALF = BLOCK / 2 };
-static bool on_diagonal(Place p) { return p.i == p.j && p.m > HALF; }
-
-static void scores_of(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
+/* tile (m x n) = alpha x y^T + beta tile, for rows of queries x and of keys y */
+static void scores(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
   K(product)(&(Product){.transpose_b = true, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x, p.i), .lda = x.stride,
                         .b = row_of(y, p.j), .ldb = y.stride, .c = tile, .ldc = BLOCK});
 }
-/* tile (m x n) = alpha x y^T + beta tile, for rows of queries x and of keys y */
-static void scores(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
-  if (on_diagonal(p)) {
-    scores_of(a, (Place){p.i, HALF, p.j, HALF}, alpha, x, y, beta, tile);
-    p.i += HALF, p.m -= HALF, tile += HALF * BLOCK;
-  }
-  scores_of(a, p, alpha, x, y, beta, tile);
-}
-
-static void gather_of(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
+/* queries' rows of out = tile keys' rows of x + beta out */
+static void gather(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
   K(product)(&(Product){.m = p.m, .n = a->width, .k = p.n, .alpha = 1, .beta = beta, .a = tile, .lda = BLOCK, .b = row_of(x, p.j), .ldb = x.stride,
                         .c = row_of(out, p.i), .ldc = out.stride});
 }
-/* queries' rows of out = tile keys' rows of x + beta out */
-static void gather(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
-  if (on_diagonal(p)) {
-    gather_of(a, (Place){p.i, HALF, p.j, HALF}, tile, x, beta, out);
-    p.i += HALF, p.m -= HALF, tile += HALF * BLOCK;
-  }
-  gather_of(a, p, tile, x, beta, out);
-}
-
-static void scatter_of(const Attention *a, Place p, const real *tile, Head x, Head out) {
-  K(product)(&(Product){.transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK, .b = row_of(x, p.i),
-                        .ldb = x.stride, .c = row_of(out, p.j), .ldc = out.stride});
-}
 /* keys' rows of out += tile^T queries' rows of x */
 static void scatter(const Attention *a, Place p, const real *tile, Head x, Head out) {
-  if (on_diagonal(p)) {
-    scatter_of(a, (Place){p.i + HALF, p.m - HALF, p.j + HALF, p.n - HALF}, tile + HALF * BLOCK + HALF, x, out);
-    p.n = HALF;
-  }
-  scatter_of(a, p, tile, x, out);
+  K(product)(&(Product){.transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK, .b = row_of(x, p.i),
+                        .ldb = x.stride, .c = row_of(out, p.j), .ldc = out.stride});
 }
 
 static void clear_rows(const Attention *a, Head h) {
