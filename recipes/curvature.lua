@@ -105,29 +105,11 @@ end
 
 -- ---- the figures ----------------------------------------------------------
 
-local function millions(p, step) return step * p.batch * p.context / 1e6 end
-
 --- One panel: the constant rate and each cooldown, from one number of each point; of several seeds the mean and a band.
 local function panel(runs, p, label, pick, more)
   local layers = {x = "tokens (millions)", y = label}
   for key, v in pairs(more or {}) do layers[key] = v end
-  local function add(points_of, style)
-    local x, seeds = {}, {}
-    for s, result in ipairs(runs) do
-      seeds[s] = {}
-      for k, point in ipairs(points_of(result)) do x[k], seeds[s][k] = millions(p, point.step), pick(point) end
-    end
-    layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], colour = style.colour, label = style.label,
-      marker = style.marker, dash = "solid"}
-  end
-  add(function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
-  for i in ipairs(runs[1].cooldowns) do
-    add(function(r)
-      local joined = {r.stable[i]}
-      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
-      return joined
-    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
-  end
+  lab.add_curves(layers, runs, p, pick)
   return layers
 end
 

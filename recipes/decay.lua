@@ -34,17 +34,11 @@ end
 
 -- ---- what the claims measure ----------------------------------------------
 
-local function at_step(points, step)
-  for _, point in ipairs(points) do
-    if point.step == step then return point end
-  end
-end
-
 --- For each cooldown: a measure at its start and at its end.
 local function ends(result, key)
   local list = {}
   for i, c in ipairs(result.cooldowns) do
-    list[i] = {start = at_step(result.stable, c.from)[key], finish = c.points[#c.points][key]}
+    list[i] = {start = lab.at_step(result.stable, c.from)[key], finish = c.points[#c.points][key]}
   end
   return list
 end
@@ -69,41 +63,21 @@ end
 
 -- ---- the figure -----------------------------------------------------------
 
-local function millions(p, step) return step * p.batch * p.context / 1e6 end
-
 --- The learning rate along the stable run and each cooldown, dotted, on the right axis.
 local function add_rates(layers, result, p)
   local function add(steps, y)
     local x = {}
-    for i, step in ipairs(steps) do x[i] = millions(p, step) end
+    for i, step in ipairs(steps) do x[i] = lab.millions(p, step) end
     layers[#layers + 1] = {"line", x = x, y = y, axis = "y2", dash = "dotted", marker = false, colour = "grey", width = 0.8}
   end
   add({0, lab.warmup(p, p.steps), p.steps}, {0, 1, 1})
   for _, c in ipairs(result.cooldowns) do add({c.from, c.points[#c.points].step}, {1, 0}) end
 end
 
---- One curve; of several seeds the mean and a band. pick(result) -> points.
-local function add_curve(layers, runs, p, key, scale, pick, style)
-  local x, seeds = {}, {}
-  for i, result in ipairs(runs) do
-    seeds[i] = {}
-    for k, point in ipairs(pick(result)) do x[k], seeds[i][k] = millions(p, point.step), point[key] * scale end
-  end
-  layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], dash = "solid", colour = style.colour,
-    label = style.label, marker = style.marker}
-end
-
 local function panel(runs, p, key, label, scale)
   local layers = {x = "tokens (millions)", y = label, y2 = "learning rate / peak"}
   add_rates(layers, runs[1], p)
-  add_curve(layers, runs, p, key, scale, function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
-  for i in ipairs(runs[1].cooldowns) do
-    add_curve(layers, runs, p, key, scale, function(r)
-      local joined = {at_step(r.stable, r.cooldowns[i].from)}
-      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
-      return joined
-    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
-  end
+  lab.add_curves(layers, runs, p, function(point) return point[key] * scale end)
   return layers
 end
 

@@ -184,13 +184,13 @@ end
 function lab.warmup(p, steps) return p.warmup < 1 and math.floor(p.warmup * steps + 0.5) or p.warmup end
 
 --- The constant-rate run of a setting, with checkpoints at `forks` and measurements at `points`.
--- o: steps, forks, points, formats, optim?, label. Returns {points=} and its folder.
+-- o: steps, forks, points, formats, label. Returns {points=} and its folder.
 function lab.stable(ctx, p, data, o)
   local warmup = q.schedule.constant{warmup = lab.warmup(p, o.steps)}
   local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, points = o.points, formats = o.formats})
   return ctx:once(key, function(folder)
     local run = q.train{
-      model = lab.model(p, p.seed), data = data, optim = o.optim or optimizer(p), schedule = warmup, steps = o.steps, batch = p.batch,
+      model = lab.model(p, p.seed), data = data, optim = optimizer(p), schedule = warmup, steps = o.steps, batch = p.batch,
       context = p.context, seed = p.seed, folder = folder, keep = o.forks, progress = function(x) return ctx:progress(x) end,
       probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or "constant rate",
     }
@@ -209,7 +209,7 @@ function lab.cooldown(ctx, p, data, o)
     formats = o.formats, keep = o.keep})
   return ctx:once(key, function(folder)
     local run = q.train{
-      model = lab.model(p, p.seed), data = data, optim = o.optim or optimizer(p),
+      model = lab.model(p, p.seed), data = data, optim = optimizer(p),
       schedule = q.schedule.wsd{steps = last, warmup = 0, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0},
       steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = folder, from = q.train.checkpoint.path(o.folder, o.from),
       progress = function(x) return ctx:progress(x) end, label = o.label or ("cooldown from " .. o.from),
@@ -230,6 +230,48 @@ function lab.spaced(a, b, n, geometric)
   return list
 end
 
+-- ---- curves of a figure ---------------------------------------------------
+
+--- The point of a list that was measured at a step, or nil.
+function lab.at_step(points, step)
+  for _, point in ipairs(points) do
+    if point.step == step then return point end
+  end
+end
+
+--- Steps as millions of tokens, the x axis of the recipes.
+function lab.millions(p, step) return step * p.batch * p.context / 1e6 end
+
+--- Adds the constant rate and each cooldown (from its fork on) to a plot's layers: pick(point) against tokens,
+-- one line of a single run, the mean and a band of several seeds. A run has stable = points and
+-- cooldowns = {{from = step, points = points}, ...}.
+function lab.add_curves(layers, runs, p, pick)
+  local function add(points_of, style)
+    local x, seeds = {}, {}
+    for s, run in ipairs(runs) do
+      seeds[s] = {}
+      for k, point in ipairs(points_of(run)) do x[k], seeds[s][k] = lab.millions(p, point.step), pick(point) end
+    end
+    layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], colour = style.colour, label = style.label,
+      marker = style.marker, dash = "solid"}
+  end
+  add(function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
+  for i in ipairs(runs[1].cooldowns) do
+    add(function(r)
+      local joined = {lab.at_step(r.stable, r.cooldowns[i].from)}
+      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
+      return joined
+    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
+  end
+end
+
+help.add{"q.lab.add_curves", lab.add_curves, "q.lab.add_curves(layers, runs, p, pick)",
+  "Adds the constant rate and its cooldowns to a plot's layers: one line, or mean and band over seeds.",
+  example = "q.lab.add_curves(layers, runs, p, function(point) return point.loss end)"}
+help.add{"q.lab.at_step", lab.at_step, "q.lab.at_step(points, step) -> point or nil", "The measurement taken at a step.",
+  example = "q.lab.at_step(run.stable, 400).loss"}
+help.add{"q.lab.millions", lab.millions, "q.lab.millions(p, step) -> number", "Tokens seen by a step, in millions.",
+  example = "q.lab.millions({batch = 8, context = 128}, 1000)"}
 help.add{"q.lab.quantization_error", lab.quantization_error, "q.lab.quantization_error(model, data, p, formats, seed) -> {loss=, errors=, losses=}",
   "CE(quantized)/CE(model) - 1 on held-out text, for several formats at once.",
   source = "Catalan-Tatjer, Ajroldi, Geiping, 2025, section 3",
