@@ -13,6 +13,7 @@ Quench - a laboratory for quantization dynamics.
   quench FILE.lua [args]        run a Lua file ("-" reads it from standard input)
   quench -e CODE [args]         run a line of Lua
   quench run NAME [--key=value] run a recipe (a name from `quench list`, or a file); --help shows its parameters
+  quench run all [--scale=NAME] run every recipe; a failure does not stop the rest
   quench list                   the recipes
   quench new NAME               write a recipe to start from
   quench show FIGURE.png        what a figure was made from

@@ -86,7 +86,9 @@ function recipe.run(r, list)
   local given, chosen = arguments.parse(list or {}, r.spec, runner.flags)
   local o = runner.flags(chosen)
   if o.help then return require("quench.recipe.command").help(r) end
-  return runner.perform(r, runner.parameters(r, given, o.scale), o)
+  local p = runner.parameters(r, given, o.scale)
+  if o.emit then return io.write(require("quench.recipe.sweep").script(o.emit, r, list, o.seeds)) end
+  return runner.perform(r, p, o)
 end
 
 help.add{"q.recipe", recipe, "recipe{name=, doc=, run=, ...} -> recipe",

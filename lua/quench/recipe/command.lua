@@ -22,10 +22,18 @@ function command.help(r)
   for _, c in ipairs(r.claims) do io.write(("\nclaim %s: %s\n"):format(c.id, c.text)) end
 end
 
---- quench run NAME ...
+--- What quench run all --help shows.
+function command.help_all()
+  io.write("all: every recipe of `quench list`, or every FILE, one after another; a failure does not stop the rest\n\n",
+    "usage: quench run all [FILE ...] [--option=value ...]\n\noptions:\n")
+  for _, entry in ipairs(runner.flags) do io.write(help.option_line(entry), "\n") end
+end
+
+--- quench run NAME ..., quench run all ... Returns an exit status, or nothing.
 function command.main(list)
   local name = table.remove(list, 1)
   if not name or name:sub(1, 2) == "--" then error("which recipe? quench run NAME [--key=value ...]; quench list shows them", 0) end
+  if name == "all" then return require("quench.recipe.sweep").all(list) end
   local recipe = require "quench.recipe"
   recipe.run(recipe.load(name), list)
 end

@@ -17,6 +17,8 @@ runner.flags = options.spec("quench run", {
   {"out", "string", default = "out", doc = "where results go"},
   {"force", "boolean", default = false, doc = "run again even if finished, sub-runs included"},
   {"list", "boolean", default = false, doc = "show what would run, its state and cost"},
+  {"index", "integer", min = 1, doc = "only the n-th of the runs that --list shows"},
+  {"emit", "string", choices = {"slurm", "parallel"}, doc = "print a script with one job a seed"},
   {"profile", "boolean", default = false, doc = "show where the time goes"},
   {"quiet", "boolean", default = false, doc = "no progress"},
   {"help", "boolean", default = false, doc = "this text"},
@@ -55,12 +57,14 @@ local function new_context(r, p, seeds, folder, o)
   return context.new{recipe = r, params = p, seed = p.seed, seeds = seeds, folder = folder, out = o.out, force = o.force, quiet = o.quiet}
 end
 
-local function with_seed(p, seed)
+local function with(t, name, new)
   local out = {}
-  for key, value in pairs(p) do out[key] = value end
-  out.seed = seed
+  for key, value in pairs(t) do out[key] = value end
+  out[name] = new
   return out
 end
+
+local function with_seed(p, seed) return with(p, "seed", seed) end
 
 --- Runs one seed unless its results are there. Returns the content of results.json, the context, and whether it ran.
 local function run_seed(r, p, o)
@@ -152,14 +156,24 @@ local function list_runs(r, p, o)
   for i = 1, o.seeds do
     local seeded = with_seed(p, p.seed + i - 1)
     local folder = folder_of(r, seeded, 1, o)
-    io.write(("%s  %s  %s %s\n"):format(r.name, folder, report.arguments(r, seeded), "(" .. state_of(folder) .. ")"))
+    io.write(("%d  seed %d  %s  %s (%s)\n"):format(i, seeded.seed, folder, report.arguments(r, seeded), state_of(folder)))
   end
   print_plan(r, p)
+end
+
+--- Parameters and flags of the one run that --index names. Its folder is that of the same seed in the
+-- whole sweep, which finds it finished there.
+local function only(p, o)
+  if o.index > o.seeds then
+    error(("--index=%d: there %s; --seeds=N says how many"):format(o.index, o.seeds == 1 and "is 1 run" or "are " .. o.seeds .. " runs"), 0)
+  end
+  return with_seed(p, p.seed + o.index - 1), with(o, "seeds", 1)
 end
 
 --- Runs a recipe with checked parameters and flags. Returns the record of run.json with results and folder.
 function runner.perform(r, p, o)
   if o.list then return list_runs(r, p, o) end
+  if o.index then p, o = only(p, o) end
   local started = system.clock()
   local content, ctx, fresh = run_seeds(r, p, o)
   local cached = not fresh and system.exists(ctx:path "run.json")

@@ -1,0 +1,96 @@
+-- Sweeps: --list, --index, --emit, and quench run all.
+local tap = dofile "tests/tap.lua"
+local sh = dofile "tests/shell.lua"
+local folder = sh.folder()
+
+--- A recipe that counts its runs in a file, and fails where it is told to.
+local function write(name, body)
+  q.system.write_file(folder .. "/" .. name .. ".lua", ([[
+return recipe{
+  name = "%s", doc = "Which seed is it?",
+  params = {{"word", "string", default = "a", doc = "any"}},
+  scales = {smoke = {word = "small"}},
+  run = function(p, ctx) q.system.append_file("count", "run\n") %s return {seed = ctx.seed} end,
+  claims = {{"C1", "seeds are positive", measure = function(r) return r.seed end, above = 0}},
+}
+]]):format(name, body or ""))
+end
+write "seeds"
+write("broken", "error('a failure in the middle')")
+
+local function run(arguments) return sh(("cd %s && $Q run %s"):format(folder, arguments)) end
+
+local function count()
+  local path = folder .. "/count"
+  local text = q.system.exists(path) and q.system.read_file(path) or ""
+  os.remove(path)
+  return select(2, text:gsub("\n", ""))
+end
+
+tap.test("--list and --index", function(t)
+  local sweep = "seeds.lua --scale=smoke --seed=4 --seeds=3 "
+  local out, err, status = run(sweep .. "--list")
+  t.ok(status == 0 and out:find("^1  seed 4  out/seeds/%x+  [^\n]*%(new%)\n2  seed 5  [^\n]*%(new%)\n3  seed 6  [^\n]*%(new%)\n$"),
+    "a line a run", out .. err)
+  t.equal(count(), 0, "--list does not work")
+  local path = out:match("2  seed 5  (%S+)")
+  out, err, status = run(sweep .. "--index=2")
+  t.ok(status == 0 and out:find(path, 1, true), "--index=2 runs in the folder of the list", out .. err)
+  t.equal(count(), 1, "and only that")
+  out = run(sweep .. "--list")
+  t.ok(out:find("4  [^\n]*%(new%)\n2  seed 5  [^\n]*%(finished%)\n3  [^\n]*%(new%)\n$"), "the list says which is done", out)
+  out = run(sweep .. "--index=2")
+  t.ok(count() == 0 and out:find("(finished ", 1, true), "a finished one is not run again", out)
+  local lock = q.system.lock(folder .. "/" .. path .. "/.lock")
+  out, err, status = run(sweep .. "--index=2")
+  t.ok(status == 1 and err:find("another process is working in", 1, true), "a folder in use is left alone", out .. err)
+  lock:release()
+  out = run(sweep)
+  t.ok(count() == 2 and out:find("3 seeds", 1, true), "the sweep does the rest and gathers all", out)
+  out, err, status = run(sweep .. "--index=4")
+  t.ok(out == "" and status == 1 and err:find("--index=4: there are 3 runs", 1, true), "no fourth run", err)
+end)
+
+tap.test("--emit", function(t)
+  local arguments = [[seeds.lua --seeds=2 "--word=it's \$HOME" --out=o ]]
+  local out, err, status = run(arguments .. "--emit=slurm >slurm.sh && cat slurm.sh")
+  t.ok(status == 0 and out:find("#SBATCH --array=1-2\n", 1, true) and not out:find("emit", 1, true), "a Slurm array", out .. err)
+  out, err, status = sh(("cd / && QUENCH=$Q SLURM_ARRAY_TASK_ID=2 bash %s/slurm.sh"):format(folder))
+  t.ok(status == 0 and count() == 1, "its job runs from anywhere", out .. err)
+  out = run(arguments .. "--list")
+  t.ok(out:find("1  seed 1  [^\n]*%(new%)\n2  seed 2  [^\n]*it's $HOME [^\n]*%(finished%)"), "as the second of the sweep, quotes and all", out)
+  out, err, status = run(arguments .. "--emit=parallel >jobs.sh && cat jobs.sh && sh -n jobs.sh")
+  t.ok(status == 0 and out:find("seq 2 | parallel", 1, true) and out:find("--index={}", 1, true), "GNU parallel", out .. err)
+  -- a stand-in for GNU parallel: -q --jobs N COMMAND, numbers on stdin
+  q.system.make_directories(folder .. "/bin")
+  q.system.write_file(folder .. "/bin/parallel", [[
+#!/bin/bash
+shift 3
+while read -r i; do "${@//\{\}/$i}" || exit 1; done
+]])
+  out, err, status = sh(("cd %s && chmod +x bin/parallel && PATH=$PWD/bin:$PATH QUENCH=$Q sh jobs.sh"):format(folder))
+  t.ok(status == 0 and count() == 1 and out:find("2 seeds", 1, true), "runs what is missing and gathers all", out .. err)
+  out, err, status = run "seeds.lua --emit=slrum"
+  t.ok(out == "" and status == 1 and err:find("did you mean 'slurm'", 1, true), "an unknown kind", err)
+end)
+
+tap.test("all", function(t)
+  local out, err, status = run "all broken.lua seeds.lua --scale=smoke --out=all"
+  t.ok(status == 1 and err:find("broken.lua: .*a failure in the middle"), "a failure is told", err)
+  t.ok(out:find("broken.lua  failed [^\n]*a failure in the middle\n  seeds.lua   ok ") and out:find("1 ok, 1 failed, 0 skipped\n$"),
+    "the rest runs, and a summary ends it", out)
+  t.equal(count(), 2, "both were begun")
+  out, err, status = run "all seeds.lua --scale=smoke --out=all"
+  t.ok(status == 0 and count() == 0 and out:find("1 ok, 0 failed", 1, true), "no failure, status 0; finished is not run again", out .. err)
+  out, err, status = run "all seeds.lua --scale=huge"
+  t.ok(status == 1 and out:find("skipped [^\n]*no scale huge") and count() == 0, "a scale that none has", out .. err)
+  out, err, status = run "all --list --scale=smoke"
+  t.ok(out:find("decay +ok") and out:find("out/decay/%x+") and status == 0, "all recipes inside the program", out .. err)
+  out, err, status = run "all --scal=smoke"
+  t.ok(out == "" and status == 1 and err:find("did you mean 'scale'", 1, true), "an unknown option", err)
+  out, err, status = run "all --help"
+  t.ok(status == 0 and out:find("usage: quench run all", 1, true), "--help", out .. err)
+end)
+
+sh.clean()
+tap.done()
