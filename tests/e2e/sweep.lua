@@ -92,5 +92,15 @@ tap.test("all", function(t)
   t.ok(status == 0 and out:find("usage: quench run all", 1, true), "--help", out .. err)
 end)
 
+tap.test("replication", function(t)
+  run "seeds.lua --out=table --seeds=2"
+  run "seeds.lua --out=table"
+  local out, err, status = sh(("cd %s && $Q replication --out=table"):format(folder))
+  t.ok(status == 0 and select(2, out:gsub("\n", "")) == 3, "one row for equal parameters", out .. err)
+  t.ok(out:find("| seeds | C1: seeds are positive | - | 2 | 1.5 [-4.853, 7.853], 2 seeds | not decidable | - |", 1, true),
+    "of the most seeds: 1.5 -+ 12.7062 / 2", out)
+  count()
+end)
+
 sh.clean()
 tap.done()
