@@ -100,6 +100,9 @@ tap.test("replication", function(t)
   t.ok(out:find("| seeds | C1: seeds are positive | - | 2 | 1.5 [-4.853, 7.853], 2 seeds | not decidable | - |", 1, true),
     "of the most seeds: 1.5 -+ 12.7062 / 2", out)
   count()
+  out, err, status = sh(("$Q run decay --scale=smoke --quiet --out=%s/inside >&2 && $Q replication --out=%s/inside"):format(folder, folder))
+  t.ok(status == 0 and out:find("| smoke | 1 | ", 1, true) and out:find("`quench run decay --scale=smoke --seed=1`", 1, true),
+    "with scale and command of a recipe in the program", out .. err)
 end)
 
 sh.clean()

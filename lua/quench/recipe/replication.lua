@@ -7,6 +7,7 @@ local options = require "quench.options"
 local json = require "quench.json"
 local claims = require "quench.recipe.claims"
 local report = require "quench.recipe.report"
+local runner = require "quench.recipe.runner"
 local store = require "quench.recipe.store"
 
 local replication = {}
@@ -48,12 +49,14 @@ end
 local function origin(record)
   local good, r = pcall(require("quench.recipe").load, record.recipe)
   if not good then return "-", "-" end
-  local found = "-"
-  for scale, values in pairs(r.scales) do
-    if seedless(r.spec(values)) == seedless(record.parameters) then found = scale end
+  local found, words = "-", report.arguments(r, record.parameters)
+  for _, scale in ipairs(runner.sorted_keys(r.scales)) do
+    if found == "-" and seedless(r.spec(r.scales[scale])) == seedless(record.parameters) then
+      found, words = scale, ("--scale=%s --seed=%d"):format(scale, record.parameters.seed)
+    end
   end
   local seeds = record.seeds > 1 and " --seeds=" .. record.seeds or ""
-  return found, ("`quench run %s %s%s`"):format(record.recipe, report.arguments(r, record.parameters), seeds)
+  return found, ("`quench run %s %s%s`"):format(record.recipe, words, seeds)
 end
 
 --- quench replication [--out=DIR]
