@@ -61,6 +61,13 @@ typedef struct Step {
   int64_t ldc;
 } Step;
 
+/* The value as rounded: the compiler may not fuse what made it with what uses it. */
+#ifdef __x86_64__
+#define KEEP_ROUNDED(x) __asm__("" : "+v"(x))
+#else
+#define KEEP_ROUNDED(x) __asm__("" : "+m"(x))
+#endif
+
 /* C tile = alpha sum + beta C. All but the step are constants after inlining, so that the tile stays in registers. */
 static inline __attribute__((always_inline)) void tile(const Step *s, int rows, int nv, int64_t rs, int64_t cs) {
   const real *a = s->a, *b = s->b;
@@ -87,7 +94,9 @@ static inline __attribute__((always_inline)) void tile(const Step *s, int rows, 
 #pragma GCC unroll 3
     for (int j = 0; j < nv; j++) {
       vec_any *to = (vec_any *)(s->c + i * s->ldc + j * VL);
-      *to = s->beta == 0 ? s->alpha * c[i][j] : s->alpha * c[i][j] + s->beta * *to;
+      vec scaled = s->alpha * c[i][j];
+      KEEP_ROUNDED(scaled); /* or each kernel picks which product to fuse, and bits hang on the threads' cut */
+      *to = s->beta == 0 ? scaled : scaled + s->beta * *to;
     }
 }
 
