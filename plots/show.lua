@@ -45,14 +45,14 @@ function show.method()
 end
 
 --- 0 none, 1 the 256 colours, 2 all.
-local function colours()
+function show.colours()
   if environment "NO_COLOR" ~= "" then return 0 end
   local depth = environment "COLORTERM"
   return (depth == "truecolor" or depth == "24bit") and 2 or 1
 end
 
 --- Does the terminal read UTF-8? Without any setting we trust it to.
-local function unicode()
+function show.unicode()
   for _, name in ipairs{"LC_ALL", "LC_CTYPE", "LANG"} do
     local v = environment(name)
     if v ~= "" then return v:lower():gsub("-", ""):find("utf8", 1, true) ~= nil end
@@ -110,7 +110,7 @@ function show.show(figure, given)
   if method == "kitty" then io.write(kitty(figure:png{dpi = fitting_dpi(figure, columns)}))
   elseif method == "iterm" then io.write(iterm(figure:png{dpi = fitting_dpi(figure, columns)}))
   elseif method == "sixel" then io.write(figure:scene():sixel(fitting_dpi(figure, columns)))
-  elseif method == "text" and unicode() then io.write(show.text(figure, math.max(10, columns), rows, colours())) end
+  elseif method == "text" and show.unicode() then io.write(show.text(figure, math.max(10, columns), rows, show.colours())) end
   io.write(path, "\n")
   io.flush()
   return path

@@ -2,7 +2,7 @@
 _quench() {
   local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "run list new show replay help doctor --help --version --threads= --jit --trace -e -i" -- "$word") $(compgen -f -X '!*.lua' -- "$word"))
+    COMPREPLY=($(compgen -W "run list new show replay watch help doctor --help --version --threads= --jit --trace -e -i" -- "$word") $(compgen -f -X '!*.lua' -- "$word"))
     return
   fi
   case $command in
@@ -14,6 +14,7 @@ _quench() {
         COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" run "${COMP_WORDS[2]}" --help 2>/dev/null | awk '/^(parameters|options):/ {on = 1} /^(scales:|claim)/ {on = 0} on && /^  [a-z]/ {print "--" $1 ($2 == "boolean" ? "" : "=")}')" -- "$word"))
       fi ;;
     show | replay) COMPREPLY=($(compgen -f -X '!*.png' -- "$word")) ;;
+    watch) COMPREPLY=($(compgen -W "--once" -- "$word") $(compgen -d -- "$word") $(compgen -f -X '!*.jsonl' -- "$word")) ;;
     help) COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" help 2>/dev/null | awk '/^  [a-z]/ {print $1}')" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
   esac

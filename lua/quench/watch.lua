@@ -1,0 +1,194 @@
+--- quench watch PATH: follows the log.jsonl of a run in the terminal, as a curve of the loss and its latest numbers.
+--
+-- In a terminal the picture is redrawn about once a second; elsewhere every new record is a plain line.
+-- `--once` draws once. A line without its end of line is still being written, and is left for later.
+
+local json = require "quench.json"
+local machine = require "quench.c.machine"
+local options = require "quench.options"
+local system = require "quench.c.system"
+
+local watch = {}
+
+local PAUSE = 1    -- seconds between looks at the file
+local POINTS = 400 -- of the curve; more are averaged
+local BACK = 20    -- records over which tokens a second are counted
+
+local usage = [[
+quench watch PATH [--once]
+
+  PATH     the folder of a run, or its log.jsonl
+  --once   draw once and end
+]]
+
+local Log = {}
+Log.__index = Log
+
+local function fail(format, ...) error(format:format(...), 0) end
+
+local function find_log(path)
+  local kind = system.kind(path)
+  if not kind then fail("no file or folder '%s'", path) end
+  if kind ~= "folder" then return path end
+  local inside = path:gsub("/+$", "") .. "/log.jsonl"
+  if not system.exists(inside) then fail("no log.jsonl in '%s'", path) end
+  return inside
+end
+
+--- Forgets what was read: the file is a new one, or shorter than it was (a resumed run drops records).
+function Log:restart() self.records, self.at, self.line, self.rest, self.bad = {}, 0, 0, "", {} end
+
+--- Reads one whole line. What is wrong with it is kept, and returned.
+function Log:take(text)
+  self.line = self.line + 1
+  if text:match("^%s*$") then return end
+  local good, record = pcall(json.decode, text, {name = ("%s line %d"):format(self.path, self.line)})
+  if good and (type(record) ~= "table" or #record > 0) then
+    good, record = false, ("%s line %d: not an object"):format(self.path, self.line)
+  end
+  if good then self.records[#self.records + 1] = record return end
+  self.bad[#self.bad + 1] = tostring(record):match("[^\n]*") .. " (left out)"
+end
+
+--- Reads what is new. Returns the number of the first new record and of the first new complaint.
+function Log:read()
+  local size = system.exists(self.path) and system.size(self.path) or 0
+  if size < self.at then self:restart() end
+  local first, wrong = #self.records + 1, #self.bad + 1
+  local file = size > self.at and io.open(self.path, "rb")
+  if not file then return first, wrong end
+  file:seek("set", self.at)
+  local new = file:read("*a") or ""
+  file:close()
+  self.at = self.at + #new
+  local text, from = self.rest .. new, 1
+  for line, after in text:gmatch("([^\n]*)\n()") do
+    self:take(line)
+    from = after
+  end
+  self.rest = text:sub(from)
+  return first, wrong
+end
+
+local function finite(v)
+  v = tonumber(v)
+  return v and v - v == 0 and v or nil
+end
+
+local function tokens_rate(records)
+  local last = records[#records]
+  if finite(last.tokens_per_second) then return finite(last.tokens_per_second) end
+  local before = records[math.max(1, #records - BACK)]
+  local tokens, seconds = finite(last.tokens), finite(last.time)
+  if not (tokens and seconds and finite(before.tokens) and finite(before.time)) then return end
+  tokens, seconds = tokens - before.tokens, seconds - before.time
+  if tokens > 0 and seconds > 0 then return tokens / seconds end
+end
+
+--- The numbers of record i as one line.
+function Log:numbers(i)
+  local r, parts = self.records[i], {}
+  local function add(format, v) if v then parts[#parts + 1] = format:format(v) end end
+  add("step %.0f", finite(r.step) or i)
+  add("loss %.4f", tonumber(r.loss))
+  add("eval %.4f", tonumber(r.eval_loss))
+  if r.lr then add("lr %.3g", tonumber(r.lr)) else add("rate x %.3g", tonumber(r.scale)) end
+  add("|g| %.3g", tonumber(r.grad_norm))
+  if i == #self.records then add("%.0f tokens/s", tokens_rate(self.records)) end
+  return table.concat(parts, " | ")
+end
+
+--- Steps and losses of the curve, neighbours averaged where there are many.
+function Log:curve()
+  local steps, losses = {}, {}
+  for i, r in ipairs(self.records) do
+    local loss = finite(r.loss)
+    if loss then steps[#steps + 1], losses[#losses + 1] = finite(r.step) or i, loss end
+  end
+  local each = math.ceil(#steps / POINTS)
+  if each <= 1 then return steps, losses end
+  local x, y = {}, {}
+  for from = 1, #steps, each do
+    local sum, n = 0, math.min(each, #steps - from + 1)
+    for i = from, from + n - 1 do sum = sum + losses[i] end
+    x[#x + 1], y[#y + 1] = steps[from + n - 1], sum / n
+  end
+  return x, y
+end
+
+--- The picture: a title, the curve, the latest numbers, the latest complaint.
+function Log:picture(columns, rows)
+  local show = require "quench.plots.show"
+  local lines = {self.path}
+  local x, y = self:curve()
+  if #x > 1 and show.unicode() and columns >= 20 and rows >= 9 then
+    local figure = require("quench.plots.plot"){x = "step", y = "loss", {"line", x = x, y = y}}
+    lines[#lines + 1] = show.text(figure, columns, rows - 4, system.is_terminal(1) and show.colours() or 0):gsub("\n+$", "")
+  end
+  lines[#lines + 1] = #self.records > 0 and self:numbers(#self.records) or "no records yet"
+  if #self.bad > 0 then lines[#lines + 1] = self.bad[#self.bad] end
+  return lines
+end
+
+local function complain(message) io.stderr:write("quench: ", message, "\n") end
+
+local function once(log)
+  log:read()
+  for _, message in ipairs(log.bad) do complain(message) end
+  log.bad = {}
+  if log.rest ~= "" then complain(("%s line %d: half-written (left out)"):format(log.path, log.line + 1)) end
+  local columns, rows = machine.terminal_size(1)
+  io.write(table.concat(log:picture(math.min(100, (columns or 80) - 1), math.min(30, rows or 24)), "\n"), "\n")
+end
+
+local function follow_lines(log)
+  while true do
+    local first, wrong = log:read()
+    for i = wrong, #log.bad do complain(log.bad[i]) end
+    for i = first, #log.records do io.write(log:numbers(i), "\n") end
+    io.flush()
+    system.sleep(PAUSE)
+  end
+end
+
+--- Draws on the terminal's second screen; the first one comes back however it ends.
+local function follow_screen(log)
+  io.write("\27[?1049h\27[?25l")
+  local _, message = pcall(function()
+    while true do
+      log:read()
+      local columns, rows = machine.terminal_size(1)
+      columns, rows = columns or 80, rows or 24
+      local lines = log:picture(columns - 1, rows)
+      for i, line in ipairs(lines) do
+        if not line:find("[\n\27]") then lines[i] = line:sub(1, columns - 1) end
+      end
+      io.write("\27[H", (table.concat(lines, "\n"):gsub("\n", "\27[K\n")), "\27[K\27[J")
+      io.flush()
+      system.sleep(PAUSE)
+    end
+  end)
+  io.write("\27[?25h\27[?1049l")
+  if #log.records > 0 then io.write(log:numbers(#log.records), "\n") end
+  io.flush()
+  error(message, 0)
+end
+
+function watch.main(arguments)
+  local path, single
+  for _, word in ipairs(arguments) do
+    if word == "--help" then io.write(usage) return 0 end
+    if word == "--once" then single = true
+    elseif word:sub(1, 1) == "-" then fail("watch: unknown option '%s'%s", word, options.suggest(word, {"--once", "--help"}))
+    elseif path then fail("watch: one PATH expected, got '%s' too", word)
+    else path = word end
+  end
+  if not path then fail("watch needs the folder of a run or its log.jsonl, as in: quench watch out/decay/HASH") end
+  local log = setmetatable({path = find_log(path)}, Log)
+  log:restart()
+  if single then return once(log) end
+  if system.is_terminal(1) and os.getenv("TERM") ~= "dumb" then return follow_screen(log) end
+  return follow_lines(log)
+end
+
+return watch

@@ -1,0 +1,59 @@
+-- quench watch: a log drawn once, followed as lines, and what may be wrong with it.
+local tap = dofile "tests/tap.lua"
+local sh = dofile "tests/shell.lua"
+local dir = sh.folder()
+local base = ("cd '%s' && "):format(dir)
+
+local function write(text) q.system.write_file(dir .. "/log.jsonl", text) end
+
+local lines = {}
+for i = 1, 60 do lines[i] = ('{"step":%d,"loss":%.4f,"lr":0.001,"tokens":%d,"time":%d}\n'):format(i, 2 + 3 / i, i * 500, i) end
+local whole = table.concat(lines)
+
+tap.test("drawn once", function(t)
+  write(whole)
+  local out, err, status = sh(base .. "LC_ALL=C.UTF-8 $Q watch . --once")
+  t.equal(err .. status, "0", "nothing on stderr, status 0")
+  t.ok(out:find("step 60 | loss 2.0500 | lr 0.001 | 500 tokens/s\n", 1, true), "the latest numbers", out)
+  t.ok(out:find("\226[\160-\163][\128-\191]"), "the curve, in braille", out)
+  t.ok(not out:find("\27", 1, true), "no escapes outside a terminal", out)
+  t.equal((sh(base .. "LC_ALL=C.UTF-8 $Q watch --once ./log.jsonl")), out, "the file is as good as its folder")
+end)
+
+tap.test("damaged logs", function(t)
+  write(whole .. '{"step":61,"lo')
+  local out, err, status = sh(base .. "$Q watch log.jsonl --once")
+  t.equal(err .. status, "quench: log.jsonl line 61: half-written (left out)\n0", "a half-written line is said")
+  t.ok(out:find("step 60 |", 1, true), "and left out", out)
+  write(lines[1] .. "{bad}\n[1]\n" .. lines[2])
+  out, err, status = sh(base .. "$Q watch log.jsonl --once")
+  local _, said = err:gsub("\n", "")
+  t.ok(status == 0 and said == 2 and err:find("log.jsonl line 2", 1, true) and err:find("log.jsonl line 3: not an object", 1, true),
+    "one line for each bad line", err)
+  t.ok(out:find("step 2 |", 1, true), "the others are read", out)
+  write ""
+  out, err, status = sh(base .. "$Q watch log.jsonl --once")
+  t.equal(out .. err .. status, "log.jsonl\nno records yet\n0", "an empty log")
+end)
+
+tap.test("nothing to watch", function(t)
+  local out, err, status = sh(base .. "$Q watch absent")
+  t.equal(out .. err .. status, "quench: no file or folder 'absent'\n1", "a missing path")
+  out, err, status = sh(base .. "mkdir -p empty && $Q watch empty")
+  t.equal(out .. err .. status, "quench: no log.jsonl in 'empty'\n1", "a folder without a log")
+end)
+
+tap.test("followed without a terminal", function(t)
+  write(lines[1] .. lines[2]:sub(1, 9))
+  q.system.write_file(dir .. "/rest", lines[2]:sub(10))
+  local out, err = sh(("cd '%s'"):format(dir) .. [[;
+    timeout -s INT 4 $Q watch . > lines &
+    pid=$!
+    sleep 1; cat rest >> log.jsonl
+    wait $pid
+    cat lines]])
+  t.equal(out, "step 1 | loss 5.0000 | lr 0.001\nstep 2 | loss 3.5000 | lr 0.001 | 500 tokens/s\n", "a line a record, once it is whole", err)
+end)
+
+sh.clean()
+tap.done()
