@@ -12,7 +12,7 @@ typedef struct Hadamard {
   int8_t *base;
 } Hadamard;
 
-/* Sizes 2^k m, m = 1, or made by Paley's constructions: 12, 20, 28, 36, 44, 60, 68, 76, 84, ... */
+/* Sizes 2^k m, m = 1, or a construction of hadamard.c: 12, 20, 28, 36, 44, 52, 60, 68, 76, 84, 100, 108, 140, 156, 172, ... */
 Status hadamard_make(int64_t size, Hadamard *out);
 void hadamard_free(Hadamard *h);
 

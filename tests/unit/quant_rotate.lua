@@ -39,6 +39,19 @@ local function model_of(family)
   return m
 end
 
+tap.test("Hadamard matrices: entries +-1, H H^T = n I", function(t)
+  -- QuaRot's table (12 to 172), fields of p^2 elements (100, 244), and multiples by 2^k: Llama's 11008 = 64 x 172, Pythia's 768
+  for _, n in ipairs{12, 20, 28, 36, 40, 52, 60, 100, 108, 140, 156, 172, 244, 312, 768} do
+    local unit = q.zeros(n, n, "f64")
+    for i = 1, n do unit[i][i] = 1 end
+    local H = quant.hadamard(unit) * n ^ 0.5
+    t.near((H:abs() - 1):abs():max():item(), 0, 1e-12, n .. ": entries")
+    H = H:round()
+    t.equal((H:matmul(H:t()) - unit * n):abs():max():item(), 0, n .. ": rows are orthogonal")
+  end
+  t.ok(quant.hadamard(q.ones(1, 11008)):isfinite():min():item() == 1, "11008, Llama's MLP")
+end)
+
 tap.test("matrices", function(t)
   for _, n in ipairs{12, 20, 28, 48, 64} do
     for _, kind in ipairs{"hadamard", "random"} do

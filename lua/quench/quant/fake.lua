@@ -24,8 +24,8 @@ function M.hadamard(x, block, transpose) return c.hadamard(x, block, transpose) 
 
 help.add{"q.quant.hadamard", M.hadamard, "hadamard(x, block, transpose) -> tensor",
   "Blocks of the last axis times an orthogonal Hadamard matrix; block = nil takes the whole axis.",
-  shapes = "x (..., n), n a multiple of block; block 2^k, or 2^k times 12, 20, 28, 36, 44, 60, ...",
-  errors = "a size without a matrix here", source = "Sylvester 1867, Paley 1933",
+  shapes = "x (..., n), n a multiple of block; block 2^k, or 2^k times 12, 20, 28, 36, 44, 52, 60, ...",
+  errors = "a size without a matrix here", source = "Sylvester 1867; Paley 1933; Goethals and Seidel 1967",
   example = "local x = q.randn(2, 768)\nprint(q.quant.hadamard(q.quant.hadamard(x), nil, true) - x)"}
 
 --- q.quant.ste(x, format): straight-through estimator.
