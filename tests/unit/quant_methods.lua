@@ -115,6 +115,76 @@ tap.test("each method on a model", function(t)
     "no bits for 8-bit methods")
 end)
 
+tap.test("AWQ's scales by the output of the attention or MLP", function(t)
+  local function check(name, m, stages, run)
+    local ids = some_ids(5, 20)
+    local o = {method = "awq", bits = 3, group = 16, calibration = ids, batch = 2, clip_search = false, skip = {"layers%.1"}}
+    local small, report = quant.quantize(m, o)
+    local f, check_model = quant.int(3, {convention = "awq", group = 16}), m:clone()
+    q.no_grad(function()
+      local row = 0
+      for _, stage in ipairs(stages) do
+        local records, theirs = {}, {}
+        for i, r in ipairs(check_model:linears()) do
+          if r.layer == 1 and stage[r.name:match("([%w_]+)$")] then
+            records[#records + 1], theirs[#theirs + 1] = r, small:linears()[i]
+          end
+        end
+        local mean, seen = nil, 0
+        local function observe(r, x)
+          if r == records[1] then mean, seen = x:view(-1, x:size(-1)):abs():sum(1), x:numel() / x:size(-1) end
+        end
+        local before = {}
+        local expected = require("quench.nn").watching(observe, run, check_model, ids, stage)
+        for i, r in ipairs(records) do before[i] = r.weight:clone() end
+        local best, best_error, plain = nil, math.huge, nil
+        for k = 0, 19 do
+          local s = ((mean / seen) ^ (k / 20)):clamp(1e-4)
+          s = s / (s:max():item() * s:min():item()) ^ 0.5
+          for i, r in ipairs(records) do r.weight:copy_(quant.rtn(before[i] * s, f) / s) end
+          local error = (run(check_model, ids, stage) - expected):square():mean():item()
+          plain = plain or error
+          if error < best_error then best, best_error = s, error end
+        end
+        for i, r in ipairs(records) do
+          row = row + 1
+          t.equal(report[row].objective, "module", name .. ", " .. r.name)
+          t.near((report[row].channel_scale - best):abs():max():item(), 0, 1e-9, "the scales of a search written out")
+          r.weight:copy_(theirs[i].weight)
+        end
+        local chosen = (run(check_model, ids, stage) - expected):square():mean():item()
+        t.ok(chosen <= plain * (1 + 1e-9), ("%.4g, round to nearest %.4g"):format(chosen, plain))
+      end
+    end)
+  end
+  check("GPT-NeoX, fused qkv", tiny(), {{query_key_value = true}, {dense = true}, {dense_h_to_4h = true}, {dense_4h_to_h = true}},
+    function(m, ids) return m:block(1, m:embed(ids)) end) -- attention and MLP side by side: the block moves as either does
+  local llama = q.models.new("llama", {vocab_size = 50, hidden_size = 32, num_attention_heads = 4, num_key_value_heads = 2, num_hidden_layers = 2,
+    initializer_range = 0.2, dtype = "f64", seed = 5})
+  check("Llama", llama, {{q_proj = true, k_proj = true, v_proj = true}, {o_proj = true}, {gate_proj = true, up_proj = true}, {down_proj = true}},
+    function(m, ids, stage)
+      local b, h = m.blocks[1], m:embed(ids)
+      local parts = require "quench.models.blocks"
+      if stage.q_proj or stage.o_proj then return parts.attend(m, b.attention, parts.norm(b.norm1, h)) end
+      return m:block(1, h)
+    end)
+  local m, ids = tiny(), some_ids(5, 20)
+  local by_layer, report = quant.quantize(m, {method = "awq", bits = 3, calibration = ids, objective = "layer"})
+  t.equal(report[1].objective, "layer", "by the layers alone, if asked")
+  local seen = quant.calibrate(m, ids)
+  t.equal((quant.quantize(m, {method = "awq", bits = 3, inputs = seen}):linears()[1].weight - by_layer:linears()[1].weight):abs():max():item(), 0,
+    "and with statistics only")
+  t.fails(function() quant.quantize(m, {method = "awq", bits = 3, inputs = seen, objective = "module"}) end, "needs calibration",
+    "modules need tokens")
+  local turned = quant.quantize(m, {method = "awq", bits = 4, calibration = ids, hadamard = 16})
+  t.ok(distance(m, turned, ids) < distance(m, (quant.quantize(m, {method = "rtn", bits = 3})), ids), "in a Hadamard basis")
+  local experts = q.models.new("mixtral", {vocab_size = 50, hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1, num_local_experts = 4,
+    num_key_value_heads = 2, intermediate_size = 48})
+  report = select(2, quant.quantize(experts, {method = "awq", bits = 3, group = 16, calibration = ids}))
+  t.equal(report[1].objective, "module", "mixtral: attention")
+  t.equal(report[#report].objective, "layer", "its experts by the tokens that chose them")
+end)
+
 tap.test("quantized inputs: W4A4, a scale a token", function(t)
   local m, ids = tiny(), some_ids(2, 10)
   local four = quant.int(4, {convention = "restricted"})

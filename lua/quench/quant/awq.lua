@@ -1,8 +1,9 @@
 --- awq.lua - activation-aware weight quantization: channels that matter are scaled up before rounding, then
 -- each group's clip is searched. Layers that share an input (a fused qkv is one layer) share their scales.
 --
--- The output error is taken over all calibration tokens, as tr((W' - W) H (W' - W)^T) with H the inputs' second
--- moments; the authors' code runs the whole block instead.
+-- Scales are chosen by the output of the attention or MLP that the layers are in, as in the authors' code, where a model and
+-- calibration tokens are at hand (quant/inspected.lua); else, and for clips, by the layers' own output over all calibration tokens,
+-- tr((W' - W) H (W' - W)^T) with H the inputs' second moments.
 
 local q = require "quench"
 local c = require "quench.c.quant"
@@ -15,6 +16,8 @@ local M = {public = {"awq"}}
 
 M.entries = {
   {"grid", "integer", default = 20, min = 1, doc = "exponents tried: mean|x|^(k/grid), k < grid"},
+  {"objective", "string", choices = {"module", "layer"},
+    doc = "scales are chosen by the output of the attention or MLP, or of the layers alone [module, where there is calibration]"},
   {"clip_search", "boolean", default = true, doc = "search each group's clip: largest magnitude times 1 - k/20, k < 10"},
   {"clip_skip", "list", default = {"q_", "k_", "query", "key", "Wqkv"}, doc = "names that are not clipped"},
 }
@@ -32,8 +35,8 @@ local function scales(mean, r)
   return s * (1 / (s:max():item() * s:min():item()) ^ 0.5)
 end
 
---- The scales with the least output error over all layers, and that error.
-local function search_scales(weights, mean, h, f, grid)
+--- The scales with the least output error over all layers.
+local function search_layers(weights, mean, h, f, grid)
   local best, best_error = nil, math.huge
   for k = 0, grid - 1 do
     local s = scales(mean, k / grid)
@@ -41,7 +44,17 @@ local function search_scales(weights, mean, h, f, grid)
     for _, w in ipairs(weights) do total = total + q.scope(function() return quadratic(c.rtn(w * s, f) / s - w, h) end) end
     if total < best_error then best, best_error = s, total end
   end
-  return best, best_error
+  return best
+end
+
+--- The scales that move the output of the module around the layers least; nil where it cannot be run.
+local function search_module(weights, mean, module, f, grid)
+  local best = module:search(grid, function(k)
+    local s, values = scales(mean, (k - 1) / grid), {}
+    for i, w in ipairs(weights) do values[i] = c.rtn(w * s, f) / s end
+    return values
+  end)
+  return best and scales(mean, (best - 1) / grid)
 end
 
 --- Columns first .. first + n - 1 of w clipped row by row where that lowers the group's own output error.
@@ -82,11 +95,13 @@ local function skips(name, patterns)
   end
 end
 
---- Values and reports for layers that share one input; records give their names.
-function M.run(weights, inputs, o, records)
+--- Values and reports for layers that share one input; records give their names; module: see quant/inspected.lua, or nil.
+function M.run(weights, inputs, o, records, module)
   local f, h, mean = format_of(o), inputs:hessian(), inputs:mean_abs()
   if f:describe().group == -1 then options.fail("q.quant.awq: one scale for the whole tensor leaves nothing to choose; use rows or groups") end
-  local s = search_scales(weights, mean, h, f, o.grid)
+  local s = module and search_module(weights, mean, module, f, o.grid)
+  local objective = s and "module" or "layer"
+  s = s or search_layers(weights, mean, h, f, o.grid)
   local scaled_h = h / (s * s:view(-1, 1))
   local values, reports = {}, {}
   for i, w in ipairs(weights) do
@@ -97,15 +112,16 @@ function M.run(weights, inputs, o, records)
       if quadratic(z - ws, scaled_h) < quadratic(y - ws, scaled_h) then y, r = z, clipped end
     end
     values[i], reports[i] = y / s, r
-    r.channel_scale, r.mse = s, ((y / s - w) ^ 2):mean():item()
+    r.channel_scale, r.objective, r.mse = s, objective, ((values[i] - w) ^ 2):mean():item()
     r.bits = r.bits + 32 / w:size(1) -- the channels' scales; folded into the layer before, they cost nothing
   end
   return values, reports
 end
 
-local entries = format.with_weight_entries(M.entries)
-for i, e in ipairs(entries) do
-  if e[1] == "group" then entries[i] = {"group", "integer|string", default = 128, doc = "columns that share a scale; 'row' (or -1)"} end
+local entries = {}
+for _, e in ipairs(format.with_weight_entries(M.entries)) do
+  if e[1] == "group" then e = {"group", "integer|string", default = 128, doc = "columns that share a scale; 'row' (or -1)"} end
+  if e[1] ~= "objective" then entries[#entries + 1] = e end -- there is no module around a single weight
 end
 local spec = options.spec("q.quant.awq", entries)
 

@@ -1,8 +1,9 @@
 --- methods.lua - the methods that q.quant.quantize knows, by name. A new one is a row here.
 --
 -- {doc =, entries = options.spec entries besides those of the format, needs = what of the inputs, run = function}
--- run(weights, inputs, o, records) gets the weights (out, in) of all layers that share one input, the statistics of that
--- input (quant/inputs.lua; nil without calibration), checked options and the layers' records. It gives a list of the values
+-- run(weights, inputs, o, records, module) gets the weights (out, in) of all layers that share one input, the statistics of that
+-- input (quant/inputs.lua; nil without calibration), checked options and the layers' records, and for methods
+-- that say inspects = true the module around them (quant/inspected.lua; nil without calibration). It gives a list of the values
 -- that the quantized weights stand for, and a list of reports. A report's `input` is a function that the layer's input goes
 -- through from then on; `unseen` is true where no calibration token reached the layer.
 
@@ -68,10 +69,10 @@ methods.hqq = {
 }
 
 methods.awq = {
-  doc = "AWQ: channel scales and clips by output error", entries = awq.entries, needs = {hessian = true, channels = true},
-  run = function(weights, inputs, o, records)
+  doc = "AWQ: channel scales and clips by output error", entries = awq.entries, needs = {hessian = true, channels = true}, inspects = true,
+  run = function(weights, inputs, o, records, module)
     if inputs.tokens == 0 then return each(function(w) return unseen(w, o) end)(weights) end
-    return awq.run(weights, inputs, o, records)
+    return awq.run(weights, inputs, o, records, o.objective ~= "layer" and module or nil)
   end,
 }
 

@@ -15,6 +15,7 @@ local calibration = require "quench.quant.calibration"
 local fake = require "quench.quant.fake"
 local format = require "quench.quant.format"
 local inputs_of = require "quench.quant.inputs"
+local inspected = require "quench.quant.inspected"
 local methods = require "quench.quant.methods"
 local resume = require "quench.quant.resume"
 
@@ -140,6 +141,7 @@ local function check_all(stages, method, o)
     options.fail("q.quant.quantize: method '%s' needs calibration = token ids", o.method)
   end
   if o.calibration and o.inputs then options.fail("q.quant.quantize: give calibration or inputs, not both") end
+  if o.inputs and o.objective == "module" then options.fail("q.quant.quantize: objective = 'module' needs calibration = token ids, not inputs") end
   if o.inputs and (o.hadamard or method.needs.drift) then
     options.fail("q.quant.quantize: %s needs calibration = token ids, not inputs", o.hadamard and "hadamard" or "method '" .. o.method .. "'")
   end
@@ -202,6 +204,22 @@ local function describe(record, before, after, inputs, report)
   return report
 end
 
+--- The module around a stage's layers, for methods that look at it; it takes weights in the basis that was asked for.
+function Work:module(stage)
+  if not self.method.inspects or not self.h or not stage.layer then return nil end
+  local module = inspected.new(self.model, stage.layer, self.h, stage.records)
+  return {search = function(_, count, candidate)
+    return module:search(count, function(k)
+      local values = candidate(k)
+      for i, r in ipairs(stage.records) do
+        local block = M.block_of(self.o, r)
+        if block then values[i] = c.hadamard(values[i], block, true) end
+      end
+      return values
+    end)
+  end}
+end
+
 --- Values and reports of one stage, in the basis that was asked for.
 function Work:values(stage, inputs)
   local weights = {}
@@ -209,7 +227,7 @@ function Work:values(stage, inputs)
     local block = M.block_of(self.o, r)
     weights[i] = block and c.hadamard(r.weight:detach(), block) or r.weight:detach()
   end
-  local values, reports = self.method.run(weights, inputs, stage.options, stage.records)
+  local values, reports = self.method.run(weights, inputs, stage.options, stage.records, self:module(stage))
   for i, r in ipairs(stage.records) do
     describe(r, weights[i], values[i], inputs, reports[i])
     local block = M.block_of(self.o, r)
