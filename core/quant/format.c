@@ -119,8 +119,10 @@ Status format_named(const char *name, Format *out) {
   for (int i = 0; i < SPECIAL; i++)
     if (strcmp(name, special[i].name) == 0) return special[i].make(out), OK;
   int bits, used = 0;
-  if (sscanf(name, "int%d%n", &bits, &used) == 1 && name[used] == '\0') return format_int(bits, "asymmetric", out);
-  char names[512] = "int1 .. int8";
+  if (sscanf(name, "int%d%n", &bits, &used) == 1 && (name[used] == '\0' || name[used] == '_'))
+    return format_int(bits, name[used] ? name + used + 1 : "asymmetric", out);
+  if (sscanf(name, "gaussian%d%n", &bits, &used) == 1 && name[used] == '\0') return format_gaussian(bits, out);
+  char names[512] = "int1 .. int8 (int4_full, ...), gaussian1 .. gaussian8";
   for (int i = 0; i < ROWS + SPECIAL; i++) snprintf(names + strlen(names), sizeof names - strlen(names), ", %s", format_name(i));
   return fail(ERR_ARGUMENT, "quant: no format '%s'; there are %s", name, names);
 }
@@ -185,6 +187,7 @@ Status format_staircase(const char *name, int count, const double *levels, const
 Status format_gaussian(int bits, Format *out) {
   /* argmin_c E (x - Q_c(x))^2, x normal, Q_c the 2^bits half-integer levels up to c (QuEST's table) */
   static const double clip[] = {0.79788, 1.49353, 2.05107, 2.51393, 2.91609, 3.27660, 3.60105, 3.88494};
+  if (bits < 1 || bits > 8) return fail(ERR_ARGUMENT, "quant.gaussian: bits must be 1 to 8, got %d", bits);
   TRY(format_int(bits, "midrise", out));
   snprintf(out->name, sizeof out->name, "gaussian%d", bits);
   out->range = RANGE_RMS;
@@ -255,6 +258,9 @@ int format_level_list(const Format *f, int room, double *levels) {
 
 static const char *const stores[] = {"exact", "f16", "bf16", "e8m0", "e4m3", "e4m3_tensor", "dynamic8"};
 static const char *const powers[] = {"floor", "rceil", "ceil", "even"};
+
+const char *format_store_name(const Format *f) { return stores[f->store]; }
+const char *format_power_name(const Format *f) { return powers[f->power]; }
 
 static int find(const char *const *names, int count, const char *name) {
   for (int i = 0; i < count; i++)

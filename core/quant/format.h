@@ -14,7 +14,7 @@
 
 enum { GROUP_ROW = 0, GROUP_TENSOR = -1 };
 
-/* A row of the table: "nf4", "fp8_e4m3", "mxfp4", "nvfp4", "ternary", ... and int1 to int8. */
+/* A row of the table: "nf4", "fp8_e4m3", "mxfp4", "nvfp4", "ternary", ...; int1 to int8, with "_" and a convention; gaussian1 to gaussian8. */
 Status format_named(const char *name, Format *out);
 
 /* Integers of 1 to 8 bits. Conventions: "asymmetric" (as GPTQ), "awq" (asymmetric on the plain extremes), "real"
@@ -52,5 +52,7 @@ const char *format_doc(int index);
 
 Status format_store_parse(const char *name, ScaleStore *out);   /* "exact", "f16", "bf16", "e8m0", "e4m3", "dynamic8" */
 Status format_power_parse(const char *name, PowerRounding *out); /* "floor", "rceil", "ceil", "even" */
+const char *format_store_name(const Format *f);
+const char *format_power_name(const Format *f);
 
 #endif

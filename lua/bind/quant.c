@@ -82,9 +82,14 @@ static int with(lua_State *L) {
   return 1;
 }
 
+static void push_numbers(lua_State *L, int n, const double *x) {
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) lua_pushnumber(L, x[i]), lua_rawseti(L, -2, i + 1);
+}
+
 static int format_describe(lua_State *L) {
   const Format *f = format_arg(L, 1);
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 12);
   lua_pushstring(L, f->name), lua_setfield(L, -2, "name");
   lua_pushnumber(L, f->bits), lua_setfield(L, -2, "bits");
   lua_pushnumber(L, (double)f->group), lua_setfield(L, -2, "group");
@@ -92,6 +97,12 @@ static int format_describe(lua_State *L) {
   lua_pushnumber(L, f->clip), lua_setfield(L, -2, "clip");
   lua_pushnumber(L, f->factor), lua_setfield(L, -2, "factor");
   lua_pushnumber(L, format_scale_bits(f)), lua_setfield(L, -2, "scale_bits");
+  lua_pushinteger(L, f->search), lua_setfield(L, -2, "search");
+  lua_pushnumber(L, f->norm), lua_setfield(L, -2, "norm");
+  lua_pushstring(L, format_store_name(f)), lua_setfield(L, -2, "scale");
+  lua_pushstring(L, format_power_name(f)), lua_setfield(L, -2, "power");
+  if (f->grid.kind == GRID_LEVELS) push_numbers(L, f->grid.count, f->grid.level), lua_setfield(L, -2, "levels");
+  if (f->grid.own_steps) push_numbers(L, f->grid.count - 1, f->grid.step), lua_setfield(L, -2, "steps");
   return 1;
 }
 

@@ -9,6 +9,7 @@ local help = require "quench.help"
 local json = require "quench.json"
 local options = require "quench.options"
 local files = require("quench.models").files
+local packing = require "quench.quant.packed"
 
 local M = {}
 
@@ -116,12 +117,25 @@ function Run:finished(i)
   return about
 end
 
---- Writes the open part as shard i.
-function Run:write(i, part, report)
+--- Writes the open part as shard i; packed: rows `first` and on of the report as the bits that are stored.
+function Run:write(i, part, report, first)
   q.scope(function()
-    local list = files.file_tensors(self.model, self.dtype, part)
-    files.write(self:path(i), list, {signature = self.signature, report = json.encode(report or {})})
+    local lists, about = nil, nil
+    if self.packed and first then
+      local entries, bytes, weights
+      lists, entries, bytes, weights = packing.replace(self.model, self.work.report, first)
+      about = {entries = entries, bytes = bytes, weights = weights}
+      self:count(about)
+    end
+    local list = files.file_tensors(self.model, self.dtype, part, lists)
+    files.write(self:path(i), list, {signature = self.signature, report = json.encode(report or {}), packed = about and json.encode(about)})
   end)
+end
+
+--- Adds what a shard says of its packed weights to that of the model.
+function Run:count(about)
+  for name, entry in pairs(about.entries) do self.packed.entries[name] = entry end
+  self.packed.bytes, self.packed.weights = self.packed.bytes + about.bytes, self.packed.weights + about.weights
 end
 
 -- The plain values of reports, for the shard's metadata.
@@ -143,15 +157,18 @@ function Run:block(i)
   local m, about = self.model, self:finished(i + 1)
   if about then
     for _, r in ipairs(json.decode(about.report)) do table.insert(self.work.report, r) end
+    if self.packed then self:count(json.decode(about.packed)) end
     if not self.work.h then return end
   end
   local original, file = m.source, about and q.open(self:path(i + 1))
-  if file then m.source = files.source(file, m.dtype, self:path(i + 1)) end
+  if file then
+    m.source = files.source(file, m.dtype, self:path(i + 1), self.packed and packing.config(self.packed.entries, {}))
+  end
   m:open(i)
   m.source = original
   local before = #self.work.report
   self.work:layer(i, about and true)
-  if not about then self:write(i + 1, i, plain(self.work.report, before + 1)) end
+  if not about then self:write(i + 1, i, plain(self.work.report, before + 1), before + 1) end
   m:close(i)
   if file then file:close() end
 end
@@ -190,12 +207,13 @@ function M.quantize(dir, out, given)
   if dtype ~= "f32" and dtype ~= "bf16" then options.fail("q.disk.quantize: dtype must be f32 or bf16, got %s", tostring(dtype)) end
   local signature = signature_of(dir, settings)
   local m = q.models.load(dir, {lazy = true, config = settings.config})
-  settings.dtype, settings.config, settings.batch = nil, nil, settings.batch or 1
+  settings.dtype, settings.config, settings.batch, settings.packed = nil, nil, settings.batch or 1, nil
   if q.system.exists(out .. "/model.safetensors") then
     options.fail("q.disk.quantize: '%s' already holds a model.safetensors; give another folder", out)
   end
   q.system.make_directories(out)
-  local run = setmetatable({model = m, out = out, dtype = dtype, shards = m:layers() + 2, signature = signature}, Run)
+  local run = setmetatable({model = m, out = out, dtype = dtype, shards = m:layers() + 2, signature = signature,
+    packed = given and given.packed and {entries = {}, bytes = 0, weights = 0}}, Run)
   return q.no_grad(function()
     run.work = require("quench.quant.model").begin(m, settings)
     run:outer(1, "input")
@@ -211,6 +229,11 @@ function M.quantize(dir, out, given)
     run:index()
     local raw = files.to_file(m, dtype)
     local report = run.work:summary()
+    if run.packed then
+      local p = run.packed
+      report.file = {bytes = p.bytes, weights = p.weights, bits = 8 * p.bytes / p.weights}
+      raw.quantization_config = packing.config(p.entries, {}, report.file.bits)
+    end
     raw.quench = {method = settings.method or "gptq", bits = report.bits, weights = report.weights, signature = signature}
     q.system.write_file(out .. "/config.json", json.encode(raw) .. "\n")
     q.system.write_file(out .. "/quantization.json", json.encode(plain(report, 1)) .. "\n")
@@ -277,7 +300,8 @@ help.add{"q.disk.quantize", M.quantize, "quantize(folder, out, options?) -> repo
 options are those of q.quant.quantize (method, bits, group, calibration = ids, ...), with batch = 1, and
   dtype    of the written weights, which are the values that the codes stand for: "f32" (exact), or "bf16" (half the size)
   config   values that win over config.json
-The result loads with q.models.load and in transformers. quantization.json holds the report. Run again after an interruption, it
+  packed   true: the bits that are stored, as q.quant.save writes them, instead of the values
+The result loads with q.models.load, and unless packed in transformers. quantization.json holds the report. Run again after an interruption, it
 goes on behind the last finished block.]],
   errors = "options that need the whole model (head, activations, kv, inputs, drift); shards of another run in the folder",
   example = 'q.disk.quantize("olmo2-7b", "olmo2-7b-3bit", {bits = 3, group = 128, calibration = ids})',

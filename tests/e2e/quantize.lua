@@ -39,6 +39,29 @@ tap.test("quench quantize", function(t)
   t.ok(status == 0 and not out:find("loss"), "round to nearest, without losses", err)
 end)
 
+tap.test("quench quantize --packed", function(t)
+  local out, err, status = sh(base .. "$Q quantize model packed --packed --method gptq --bits 3 --group 16 --samples 8" .. text)
+  t.equal(status, 0, "succeeds", err)
+  local bytes, weights = out:match("in the file: (%d+) bytes for (%d+) weights, 5.18%d bits")
+  t.ok(bytes and tonumber(weights) == 2 * 12 * 32 * 32, "says what the weights take", out)
+  local packed, plain, total = q.open(folder .. "/packed"), q.open(folder .. "/out"), 0
+  for _, name in ipairs(packed:names()) do
+    if not plain:has(name) then total = total + packed:info(name).bytes end
+  end
+  packed:close() plain:close()
+  t.equal(total, tonumber(bytes), "and that is what they take")
+  local eval, e2 = sh(base .. "$Q eval out packed" .. text)
+  t.ok(eval:find("packed[^\n]* 0%.000%%"), "quench eval reads it: the loss is that of the values", eval .. e2)
+  out, err, status = sh(base .. "$Q quantize model blocks --packed --disk --method gptq --bits 3 --group 16 --samples 8" .. text)
+  t.ok(status == 0 and out:find(bytes .. " bytes", 1, true), "block by block the same", out .. err)
+  out = sh(base .. "$Q quantize model w4a4 --method rtn --bits 4 --activations int4_restricted" .. text)
+  t.ok(out:find("--packed keeps that", 1, true), "what plain weights cannot say is said", out)
+  out = sh(base .. "$Q quantize model w4a4p --packed --method rtn --bits 4 --activations int4_restricted" .. text
+    .. " && $Q eval model w4a4p" .. text)
+  local after = out:match("%-> ([%d.]+) nats")
+  t.equal(out:match("w4a4p%s+([%d.]+)"), after, "rounded inputs come back from the file", out)
+end)
+
 tap.test("quench eval", function(t)
   local out, err, status = sh(base .. "$Q eval model out" .. text)
   t.equal(status, 0, "succeeds", err)

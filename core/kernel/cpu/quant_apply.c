@@ -72,7 +72,7 @@ void K(quant_encode)(const Format *f, const Groups *g, const int32_t *slot, cons
     for (int64_t j = 0; j < g->cols; j++) {
       int64_t at = place(g, slot, row, j);
       real s = ((const real *)scale)[at], z = ((const real *)zero)[at];
-      real level = round_value(&r, r.kind, ((const real *)y)[row * g->ld + j] / s, z);
+      real v = ((const real *)y)[row * g->ld + j] / s, level = r.kind == GRID_LEVELS ? v : round_value(&r, r.kind, v, z);
       codes[row * g->cols + j] = level_code(&r, &f->grid, level, z) - base;
     }
 }

@@ -113,10 +113,21 @@ static inline real round_randomly(const Rounder *r, real v, real zero, real u) {
   return r->level[i] + u * (r->level[i + 1] - r->level[i]) < v ? r->level[i + 1] : r->level[i];
 }
 
+/* Index of the level closest to v, whatever the grid's steps are: a rule need not send its own levels to themselves. */
+static inline int closest_level(const Rounder *r, real v) {
+  int low = 0, high = r->count - 1;
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    if (v >= r->level[middle]) low = middle;
+    else high = middle;
+  }
+  return v - r->level[low] > r->level[high] - v ? high : low;
+}
+
 /* The stored code of a level. FLOAT: sign, exponent, fraction as bits; LEVELS: the index. */
 static inline int32_t level_code(const Rounder *r, const Grid *g, real level, real zero) {
   if (r->kind == GRID_INTEGER) return (int32_t)real_round(level + zero);
-  if (r->kind == GRID_LEVELS) return nearest_level(r, level);
+  if (r->kind == GRID_LEVELS) return closest_level(r, level);
   real step = float_step(r, level), size = real_abs(level);
   int32_t exponent = size < r->smallest ? 0 : ilogb((double)size) - g->exponent_min + 1;
   int32_t fraction = (int32_t)real_round(size / step) & ((1 << g->fraction) - 1);

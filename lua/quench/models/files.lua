@@ -16,6 +16,8 @@ local ignored = {"rotary_emb%.inv_freq$", "attention%.bias$", "attention%.masked
 
 local dtype_names = {f32 = "float32", f64 = "float64", bf16 = "bfloat16"}
 
+local function packed() return require "quench.quant.packed" end -- loaded after the models
+
 return function(models)
   local M = {}
 
@@ -78,6 +80,7 @@ return function(models)
     local raw = {}
     for key, value in pairs(m.raw or {}) do raw[key] = value end
     for key, value in pairs(m.config) do raw[key] = value end
+    if packed().of(raw) then raw.quantization_config = nil end -- the weights of m are plain
     local c = m.config
     raw.architectures = raw.architectures or {m.class.architectures[1]}
     raw.model_type = m.class.model_type
@@ -102,31 +105,38 @@ return function(models)
   -- ---- reading ------------------------------------------------------------
 
   --- A source of parameters: an open file seen through the family's names. Some writers leave out the first
-  -- part of a name ("transformer.", "model."): then so do we.
-  function M.source(file, dtype, path)
-    local used = {}
+  -- part of a name ("transformer.", "model."): then so do we. packing: quench.quant.packed's part of config.json, or nil; then
+  -- the third result are the channel scales of packed weights, by name.
+  function M.source(file, dtype, path, packing)
+    local used, scales = {}, {}
     local function find(name)
       if file:has(name) then return name end
       local short = name:match("^[%w_]+%.(.+)$")
       if short and file:has(short) then return short end
     end
     local function get(record, shape)
-      local name = find(record.name)
+      local name, packed_name = find(record.name), packing and packing.weights[record.name] and record.name
       if not name and record.constant then return record.constant end
-      if not name then
+      if not name and not packed_name then
         options.fail("'%s' has no tensor '%s'%s", path, record.name, options.suggest(record.name, file:names()))
       end
-      used[name] = true
-      if record.constant then return file:read(name, "f64"):item() end
-      local t = file:read(name, dtype)
-      if record.transposed then t = t:t():contiguous() end
+      local t
+      if name then
+        used[name] = true
+        if record.constant then return file:read(name, "f64"):item() end
+        t = file:read(name, dtype)
+        if record.transposed then t = t:t():contiguous() end
+      else
+        t, scales[packed_name] = packed().read(file, packed_name, packing, used, path)
+        if dtype and t:dtype() ~= dtype then t = t:to(dtype) end
+      end
       if table.concat(t:shape(), ",") ~= table.concat(shape, ",") then
-        options.fail("'%s': tensor '%s' has shape (%s), the configuration asks for (%s)", path, name, table.concat(t:shape(), ", "),
+        options.fail("'%s': tensor '%s' has shape (%s), the configuration asks for (%s)", path, record.name, table.concat(t:shape(), ", "),
           table.concat(shape, ", "))
       end
       return t
     end
-    return get, used
+    return get, used, scales
   end
 
   local function is_ignored(name, tied)
@@ -159,12 +169,18 @@ return function(models)
     local name, config, raw = M.config(dir, o.config)
     config.dtype = o.dtype
     local file = q.open(dir)
-    local source, used = M.source(file, o.dtype, dir)
+    local packing = packed().of(raw)
+    local source, used, scales = M.source(file, o.dtype, dir, packing)
     local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
     m.path = dir
-    if o.lazy then m.file = file return m end
+    if o.lazy then
+      if packing and packed().needs_model(packing) then options.fail("'%s' quantizes inputs or the cache too: it cannot be read lazily", dir) end
+      m.file = file
+      return m
+    end
     check_used(file, used, m.config.tie_word_embeddings, dir)
     file:close()
+    if packing then packed().install(m, packing, scales) end
     return m
   end
 
@@ -182,11 +198,13 @@ return function(models)
     return files
   end
 
-  --- Names and tensors as the file has them, of the whole model or of one part.
-  function M.file_tensors(m, dtype, part)
+  --- Names and tensors as the file has them, of the whole model or of one part. lists: what stands in the place of some, by name.
+  function M.file_tensors(m, dtype, part, lists)
     local list = {}
     for _, r in ipairs(m.records) do
-      if not part or r.part == part then
+      if (not part or r.part == part) and lists and lists[r.name] then
+        for _, item in ipairs(lists[r.name]) do list[#list + 1] = item end
+      elseif not part or r.part == part then
         local t = r.tensor:detach()
         if r.transposed then t = t:t():contiguous() end
         if t:dtype() ~= dtype then t = t:to(dtype) end
@@ -230,16 +248,23 @@ return function(models)
     {"shard", "number", default = SHARD, above = 0, doc = "most bytes a file", unit = "bytes"},
   })
 
+  --- packing: {lists =, config =} of quench.quant.packed, or nil.
+  function M.write_model(m, dir, o, packing)
+    q.system.make_directories(dir)
+    q.scope(q.no_grad, function()
+      local files = split(M.file_tensors(m, o.dtype or m.dtype, nil, packing and packing.lists), o.shard)
+      if #files == 1 then M.write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
+      local raw = M.to_file(m, o.dtype or m.dtype)
+      raw.quantization_config = packing and packing.config or raw.quantization_config
+      q.system.write_file(dir .. "/config.json", json.encode(raw) .. "\n")
+    end)
+    return m
+  end
+
   function M.save(m, dir, given)
     local o = save_spec(given)
     if m.lazy then options.fail("q.models.save: a lazy model has nothing in memory to save; q.disk.quantize writes one") end
-    q.system.make_directories(dir)
-    q.scope(q.no_grad, function()
-      local files = split(M.file_tensors(m, o.dtype or m.dtype), o.shard)
-      if #files == 1 then M.write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
-      q.system.write_file(dir .. "/config.json", json.encode(M.to_file(m, o.dtype or m.dtype)) .. "\n")
-    end)
-    return m
+    return M.write_model(m, dir, o)
   end
 
   help.add{"q.models.load", M.load, "load(folder, options?) -> model",

@@ -112,7 +112,7 @@ function M.run(weights, inputs, o, records, module)
       if quadratic(z - ws, scaled_h) < quadratic(y - ws, scaled_h) then y, r = z, clipped end
     end
     values[i], reports[i] = y / s, r
-    r.channel_scale, r.objective, r.mse = s, objective, ((values[i] - w) ^ 2):mean():item()
+    r.channel_scale, r.objective, r.format, r.mse = s, objective, format.plain(f), ((values[i] - w) ^ 2):mean():item()
     r.bits = r.bits + 32 / w:size(1) -- the channels' scales; folded into the layer before, they cost nothing
   end
   return values, reports

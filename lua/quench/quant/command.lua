@@ -133,6 +133,7 @@ end
 local quantize_spec = options.spec("quench quantize", text_entries{
   {"samples", "integer", default = 128, min = 1, doc = "calibration sequences"},
   {"dtype", "string", choices = {"f32", "bf16"}, default = "f32", doc = "of the weights that are written"},
+  {"packed", "boolean", default = false, doc = "write the bits that are stored: codes, scales, zero points (quench reads them)"},
   {"seed", "integer", default = 0, doc = "of the calibration sequences' places"},
   {"loss", "boolean", default = true, doc = "take the loss before and after"},
   {"calibration", "string", doc = "a text or .jsonl to calibrate on, in place of the text's train split"},
@@ -155,14 +156,20 @@ local function print_plan(folder, o, batch)
   return 0
 end
 
+--- A packed model's report gets the bytes that its quantized weights take. What runs afterwards is the file, read back.
+local function save_packed(small, report, to, o)
+  report.file = q.quant.save(small, report, to, {dtype = o.dtype})
+  return q.models.load(to, {frozen = true})
+end
+
 --- In memory, or through files: the report, and the quantized model.
 local function quantize_to(from, to, m, given, o)
   if m.lazy then
-    given.dtype = o.dtype
+    given.dtype, given.packed = o.dtype, o.packed
     return q.disk.quantize(from, to, given), q.models.load(to, {lazy = true})
   end
   local small, report = q.quant.quantize(m, given)
-  small:save(to, {dtype = o.dtype})
+  if o.packed then small = save_packed(small, report, to, o) else small:save(to, {dtype = o.dtype}) end
   if q.system.exists(from .. "/tokenizer.json") then
     q.system.write_file(to .. "/tokenizer.json", q.system.read_file(from .. "/tokenizer.json"))
   end
@@ -215,8 +222,13 @@ function M.quantize(args)
   print_report(report)
   local after = o.loss and loss_of(small, data, o)
   q.system.write_file(words[2] .. "/quantize.json", json.encode{method = given.method or "gptq", bits_per_weight = report.bits,
-    loss = before and {before = before.loss, after = after.loss} or nil, layers = plain(report)} .. "\n")
+    file = report.file, loss = before and {before = before.loss, after = after.loss} or nil, layers = plain(report)} .. "\n")
   io.write(("%.3f bits a weight, %.1f s\n"):format(report.bits, report.seconds))
+  if report.file then
+    io.write(("in the file: %d bytes for %d weights, %.3f bits a weight\n"):format(report.file.bytes, report.file.weights, report.file.bits))
+  elseif report[1].inputs or report.kv then
+    io.write("inputs or cache are rounded when the model runs, which the weights in the folder do not say; --packed keeps that too\n")
+  end
   if before then
     io.write(("loss %.4f -> %.4f nats a token (%+.3f %%)\n"):format(before.loss, after.loss, 100 * q.eval.relative_ce(before.loss, after.loss)))
   end

@@ -168,18 +168,43 @@ M.is_format = is_format
 
 local resolve = with_shared("q.quant.format", {})
 
---- A format from a name ("int4", "nf4"), a format, or a table {format = name, group = ..., ...}.
+--- A format from a name ("int4", "nf4"), a format, or a table {format = name, group = ..., ...}, as M.plain gives it.
 function M.format(what, o)
-  if type(what) == "table" and what.format then
+  if type(what) == "table" and (what.format or what.levels) then
     local rest = {}
     for k, v in pairs(what) do
-      if k ~= "format" then rest[k] = v end
+      if k ~= "format" and k ~= "levels" and k ~= "steps" and k ~= "reach" and k ~= "name" then rest[k] = v end
     end
-    return M.format(what.format, rest)
+    return M.format(what.format or c.levels(what.name or "levels", what.levels, what.steps, what.reach or 1), rest)
   end
   if type(what) == "string" then what = c.named(what) end
   if not is_format(what) then options.fail("q.quant.format: a format or its name expected, got %s", type(what)) end
   return o and changed(what, resolve(o)) or what
+end
+
+local function same_list(a, b)
+  if not a or not b or #a ~= #b then return a == b end
+  for i, x in ipairs(a) do
+    if b[i] ~= x then return false end
+  end
+  return true
+end
+
+--- A format as a table of names and numbers (for JSON), from which q.quant.format makes it again.
+function M.plain(format)
+  local d = format:describe()
+  local known, base = pcall(c.named, d.name)
+  local out = {scale = d.scale, group = d.group == 0 and "row" or d.group == -1 and "tensor" or d.group}
+  if d.scale == "e8m0" then out.power = d.power end
+  if d.clip ~= 1 then out.clip = d.clip end
+  if d.search ~= 0 then out.search, out.norm = d.search, d.norm end
+  base = known and base:describe()
+  if base and same_list(base.levels, d.levels) and same_list(base.steps, d.steps) then
+    out.format = d.name
+  else
+    out.name, out.levels, out.steps, out.reach = d.name, d.levels, d.steps, d.reach
+  end
+  return out
 end
 
 help.add{"q.quant.format", M.format, "format(what, options) -> format", "The format of a name, with other options; formats pass through.",

@@ -41,10 +41,11 @@ end
 function M.run(w, x, o)
   if o.act_order and o.act_group_aware then options.fail("q.quant.gptq: act_order and act_group_aware exclude each other") end
   local h, tokens = hessian_of(x, w)
-  local y, report = c.gptq(w, h, o.drift, format.of_options(o), {
+  local f = format.of_options(o)
+  local y, report = c.gptq(w, h, o.drift, f, {
     order = o.act_order and "activation" or o.act_group_aware and "grouped" or "plain", static_groups = o.static_groups,
     damp = o.damp, damp_increment = o.damp_increment, block = o.block, drift = o.alpha})
-  report.tokens = tokens
+  report.format, report.tokens = format.plain(f), tokens
   report.rank_deficient = report.damp > o.damp or report.dead > 0 or tokens ~= nil and tokens < w:size(-1)
   return y, report
 end

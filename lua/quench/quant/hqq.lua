@@ -22,7 +22,9 @@ local spec = options.spec("q.quant.hqq", entries)
 
 --- The same with checked options.
 function M.run(w, o)
-  return c.hqq(w, {bits = o.bits, group = format.group_number(o.group), iterations = o.iterations, p = o.p, beta = o.beta})
+  local y, report = c.hqq(w, {bits = o.bits, group = format.group_number(o.group), iterations = o.iterations, p = o.p, beta = o.beta})
+  report.format = format.plain(format.int(o.bits, {convention = "real", group = o.group}))
+  return y, report
 end
 
 --- q.quant.hqq(w, options) -> w as quantized, report.

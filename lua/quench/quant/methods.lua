@@ -2,10 +2,11 @@
 --
 -- {doc =, entries = options.spec entries besides those of the format, needs = what of the inputs, run = function}
 -- run(weights, inputs, o, records, module) gets the weights (out, in) of all layers that share one input, the statistics of that
--- input (quant/inputs.lua; nil without calibration), checked options and the layers' records, and for methods
--- that say inspects = true the module around them (quant/inspected.lua; nil without calibration). It gives a list of the values
--- that the quantized weights stand for, and a list of reports. A report's `input` is a function that the layer's input goes
--- through from then on; `unseen` is true where no calibration token reached the layer.
+-- input (quant/inputs.lua; nil without calibration), checked options and the layers' records, and for methods that say
+-- inspects = true the module around them (quant/inspected.lua; nil without calibration). It gives a list of the values that the
+-- quantized weights stand for, and a list of reports, each with the format (format.plain) that its scales belong to. A report's
+-- `input` is a function that the layer's input goes through from then on, `inputs` the plain values that describe it
+-- (quant/activations.lua); `unseen` is true where no calibration token reached the layer.
 
 local c = require "quench.c.quant"
 local format = require "quench.quant.format"
@@ -25,14 +26,21 @@ local function each(fn)
   end
 end
 
+--- Round to nearest, with the format in the report.
+local function rtn(w, f)
+  local y, report = c.rtn(w, f)
+  report.format = format.plain(f)
+  return y, report
+end
+
 methods.rtn = {
   doc = "round to nearest", entries = {}, needs = {},
-  run = each(function(w, _, o) return c.rtn(w, format.of_options(o)) end),
+  run = each(function(w, _, o) return rtn(w, format.of_options(o)) end),
 }
 
 --- A layer that no calibration token reached (an expert, say): round to nearest, and the report says so.
 local function unseen(w, o)
-  local y, report = c.rtn(w, format.of_options(o))
+  local y, report = rtn(w, format.of_options(o))
   report.unseen = true
   return y, report
 end

@@ -12,7 +12,6 @@ local system = require "quench.c.system"
 local activations = require "quench.quant.activations"
 local c = require "quench.c.quant"
 local calibration = require "quench.quant.calibration"
-local fake = require "quench.quant.fake"
 local format = require "quench.quant.format"
 local inputs_of = require "quench.quant.inputs"
 local inspected = require "quench.quant.inspected"
@@ -231,7 +230,7 @@ function Work:values(stage, inputs)
   for i, r in ipairs(stage.records) do
     describe(r, weights[i], values[i], inputs, reports[i])
     local block = M.block_of(self.o, r)
-    if block then values[i] = c.hadamard(values[i], block, true) end
+    if block then values[i], reports[i].hadamard = c.hadamard(values[i], block, true), block end
   end
   return values, reports
 end
@@ -373,14 +372,21 @@ end
 
 --- Once all weights are done: what the layers' inputs, keys and values go through when the model runs.
 function Work:quantize_inputs()
-  local f = self.o.activations and format.format(self.o.activations)
+  local how = self.o.activations and {kind = "format", format = format.plain(format.format(self.o.activations))}
+  local row = 0
   for _, stage in ipairs(self.stages) do
     for _, r in ipairs(stage.records) do
-      local input = self.input[r] or f and function(x) return fake.ste(x, f) end
+      row = row + 1
+      local input = self.input[r] or how and activations.input(how)
+      self.report[row].inputs = self.report[row].inputs or how or nil
       if input then activations.install(r, activations.rotated(input, M.block_of(self.o, r))) end
     end
   end
-  if self.o.kv then activations.quantize_cache(self.model, format.format(self.o.kv), self.o.kv_hadamard) end
+  if self.o.kv then
+    local f = format.format(self.o.kv)
+    activations.quantize_cache(self.model, f, self.o.kv_hadamard)
+    self.report.kv, self.report.kv_hadamard = format.plain(f), self.o.kv_hadamard
+  end
 end
 
 --- Keeps a second stream through the unquantized model, for methods that look at the drift.

@@ -4,11 +4,10 @@
 -- Both give, besides the weight, a function that the layer's input goes through: input(x) is what the quantized
 -- input stands for, so that an ordinary product with the returned weight computes what the method computes.
 
-local q = require "quench"
 local c = require "quench.c.quant"
 local options = require "quench.options"
 local help = require "quench.help"
-local fake = require "quench.quant.fake"
+local activations = require "quench.quant.activations"
 local format = require "quench.quant.format"
 local inputs_of = require "quench.quant.inputs"
 
@@ -35,14 +34,15 @@ function M.run_smooth(weights, inputs, o)
     local m = w:abs():max(1)
     largest = largest and largest:maximum(m) or m
   end
-  local s = q.keep((inputs:max_abs():clamp(1e-5) ^ o.alpha / largest:clamp(1e-5) ^ (1 - o.alpha)):clamp(1e-5)) -- input needs it after this scope
-  local inverse = q.keep(1 / s)
-  local function input(x) return fake.ste(x * inverse, af) * s end
+  local s = (inputs:max_abs():clamp(1e-5) ^ o.alpha / largest:clamp(1e-5) ^ (1 - o.alpha)):clamp(1e-5)
+  local how = {kind = "smooth", format = format.plain(af)}
+  local input = activations.input(how, s)
   local values, reports = {}, {}
   for i, w in ipairs(weights) do
     local y, r = c.rtn(w * s, wf)
     values[i], reports[i] = y / s, r
-    r.channel_scale, r.input, r.mse = s, input, ((y / s - w) ^ 2):mean():item()
+    r.channel_scale, r.input, r.inputs, r.format, r.mse = s, input, how, format.plain(wf), ((y / s - w) ^ 2):mean():item()
+    r.bits = r.bits + 32 / w:size(1) -- the channels' scales; folded into the layer before, they cost nothing
   end
   return values, reports
 end
@@ -75,16 +75,12 @@ M.outlier_entries = {
 --- Values and reports; the inputs are looked at when the layer runs, not before.
 function M.run_outlier(weights, _, o)
   local f = format.int(8, {convention = "restricted"})
-  local function input(x)
-    local flat = x:detach():abs():view(-1, x:size(-1))
-    local calm = flat:max(1):lt(o.threshold)
-    local rest = x * calm
-    return fake.ste(rest, f) + (x - rest)
-  end
+  local how = {kind = "outlier", threshold = o.threshold, format = format.plain(f)}
+  local input = activations.input(how)
   local values, reports = {}, {}
   for i, w in ipairs(weights) do
     values[i], reports[i] = c.rtn(w, f)
-    reports[i].input = input
+    reports[i].input, reports[i].inputs, reports[i].format = input, how, format.plain(f)
   end
   return values, reports
 end
