@@ -132,6 +132,9 @@ end
 
 local weights, weights_spec = require "quench.plots.weights"(plot)
 plot.weights = weights
+local abc, abc_spec = require "quench.plots.stacks"(plot)
+local spectrum, spectrum_spec = require "quench.plots.spectrum"(plot)
+plot.abc, plot.spectrum = abc, spectrum
 
 setmetatable(plot, {__call = function(_, given) return new_plot(given) end})
 
@@ -163,5 +166,15 @@ help.add{"figure:show", figure.methods.show, "figure:show{path =, columns =, row
 help.add{"q.plot.weights", plot.weights, "q.plot.weights(tensor, {title=, quantized=}) -> figure",
   "A weight matrix as a picture, with its distribution; with its quantized twin also errors and levels.", options = weights_spec,
   example = [[q.plot.weights(w, {quantized = wq}):save("w.png")]], see = {"q.plot"}}
+help.add{"q.plot.abc", plot.abc, "q.plot.abc(result, {kinds=, trunc=, log=, title=}) -> figure",
+  "The error of a quantized model along its depth, as stacks of A, B and C.", options = abc_spec,
+  source = "Vlassis et al. 2025, Beyond Outliers (arXiv 2509.23500)",
+  example = [[q.plot.abc(q.metrics.abc(model, quantized, ids)):save("abc.png")]], see = {"q.metrics.abc", "q.plot"}}
+help.add{"q.plot.spectrum", plot.spectrum, "q.plot.spectrum(what, {labels=, top=, title=}) -> figure",
+  "Singular values of matrices beside random ones, or spectral densities of a Hessian.", options = spectrum_spec,
+  shapes = "what: a matrix (m, n), the result of q.curvature.density, or a list of either",
+  source = "Marchenko and Pastur 1967 for random entries",
+  example = [[q.plot.spectrum({w, wq - w}, {labels = {"weights", "error"}}):save("spectrum.png")]],
+  see = {"q.curvature.density", "q.linalg.svdvals", "q.plot.weights"}}
 
 return plot

@@ -232,6 +232,28 @@ end
 local step = 0.012
 local quantized = q.map(w, function(v) return step * math.floor(v / step + 0.5) end)
 return q.plot.weights(w, {title = "An outlier column", quantized = quantized})]]},
+
+  {"spectrum", "q.plot.spectrum of matrices: singular values beside those of random entries.", [[
+local w = q.randn(192, 128) * 0.02 + q.randn(192, 2):matmul(q.randn(2, 128)) * 0.02
+local quantized = q.quant.rtn(w, q.quant.int(3, {group = 64}))
+return q.plot.spectrum({w, quantized - w}, {title = "A trained direction, and the noise of rounding",
+  labels = {"weights", "error of 3 bits"}})]]},
+
+  {"density", "q.plot.spectrum of q.curvature.density: a Hessian's eigenvalues, with the largest ones found one by one.", [[
+local w = q.randn(6, 24):requires_grad()
+local x = q.concat({q.randn(256, 2) * 3, q.randn(256, 22) * 0.4}, 2) -- two directions of large variance
+local labels = (q.rand(256) * 6):floor():to("i32")
+local function loss() return q.nn.cross_entropy(q.linear(x, w), labels) end
+local density = q.curvature.density(loss, {w}, {steps = 60, starts = 6, progress = false})
+local top = q.curvature.top(loss, {w}, {k = 3, progress = false})
+return q.plot.spectrum(density, {title = "The spectrum of a Hessian", top = top})]]},
+
+  {"abc", "q.plot.abc: where the error of a quantized model comes from, module by module.", [[
+local m = q.models.new("llama", {vocab_size = 64, hidden_size = 32, intermediate_size = 64, num_hidden_layers = 2,
+  num_attention_heads = 4})
+local small = q.quant.quantize(m, {method = "rtn", bits = 4, group = 32})
+local ids = (q.rand(2, 16) * 63):floor():to("i32")
+return q.plot.abc(q.metrics.abc(m, small, ids), {title = "Error by its origin, 4 bits"})]]},
 }
 
 local function draw(example)

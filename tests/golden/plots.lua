@@ -83,10 +83,38 @@ local grids = {
   end,
 }
 
+--- A result as of q.metrics.abc: three modules a layer, errors growing with depth.
+local function abc_result(layers)
+  local modules = {}
+  local function add(name, kind, layer, of_a, of_b, of_c)
+    local function of(v) return {value = v, error = 0} end
+    modules[#modules + 1] = {name = name, kind = kind, layer = layer, A = of(of_a), B = of(of_b), C = of(of_c), R = of(of_a + of_b + of_c)}
+  end
+  for l = 1, layers do
+    add(("model.layers.%d.self_attn"):format(l - 1), "attention", l, 0.01 * l, 0.02, 0.01 * wave(l, 1))
+    add("sum of layer " .. l, "sum", l, 0.012 * l, 0, 0)
+    add(("model.layers.%d.mlp"):format(l - 1), "linear", l, 0.02 * l, 0.01, 0.01 * wave(l, 2))
+  end
+  return {modules = modules}
+end
+
+-- diagonal, so that the singular values do not hang on the kernels of LAPACK
+local diagonal = series(32, function(i) return series(24, function(j) return i == j and (j < 3 and 8 / j or 2 - j / 16) or 0 end) end)
+local density = {x = line(60), rules = {}, y = series(60, function(i) return math.exp(-(i - 15) ^ 2 / 30) + 0.01 * math.exp(-(i - 50) ^ 2 / 3) end),
+  error = series(60, function(i) return 0.3 * math.exp(-(i - 15) ^ 2 / 30) end)}
+
+function grids.abc() return q.plot.abc(abc_result(3), {title = "Few", width = 4.2}) end
+function grids.abc_many() return q.plot.abc(abc_result(18), {title = "Many", theme = "dark", width = 4.2, height = 2.8}) end
+function grids.density() return q.plot.spectrum(density, {title = "Density", top = {50 / 60}, width = 4.2, height = 2.8}) end
+function grids.spectrum()
+  local w = q.tensor(diagonal)
+  return q.plot.spectrum({w, w * 0.2}, {labels = {"weights", "error"}, width = 6.5, height = 2.8})
+end
+
 local function check(name, make)
   tap.test(name, function(t)
     local golden, now = ("tests/golden/images/%s.png"):format(name), folder .. name .. ".png"
-    make():save(writing and golden or now)
+    make():save(writing and golden or now, {dpi = 80})
     if writing then return t.ok(true, "written") end
     if not q.system.exists(golden) then return t.ok(false, name .. " has a picture to compare with") end
     local pixels, largest = c.compare(golden, now, folder .. name .. ".difference.png")
