@@ -21,6 +21,8 @@
  * ways to read and one transposition serve all four cases. */
 #include "kernel/cpu/amx.h"
 
+#include "kernel/cpu/bf16.h"
+
 #if REAL_BITS == 32 && defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
 #pragma GCC target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")
 #include <cpuid.h>
@@ -222,31 +224,29 @@ INLINE void block(int parts, int64_t steps, const bf16 *a, const bf16 *b, bool a
 }
 
 /* A block at the edge of C, or with factors, goes through one beside it; the sums are the same. */
-INLINE void block_aside(int parts, int64_t steps, const bf16 *a, const bf16 *b, float alpha, float beta, int64_t rows, int64_t columns, float *c,
-                        int64_t ldc) {
+INLINE void block_aside(int parts, int64_t steps, const bf16 *a, const bf16 *b, Scaling s, int64_t rows, int64_t columns, float *c, int64_t ldc) {
   float whole[BLOCK * BLOCK] __attribute__((aligned(64)));
-  const bool add = alpha == 1 && beta == 1;
-  if (add) {
+  if (s.from_c) {
     memset(whole, 0, sizeof whole);
     for (int64_t i = 0; i < rows; i++) memcpy(whole + i * BLOCK, c + i * ldc, (size_t)columns * sizeof *c);
   }
-  block(parts, steps, a, b, add, whole, BLOCK);
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j++) {
-      float sum = whole[i * BLOCK + j], *to = c + i * ldc + j;
-      *to = add ? sum : alpha * sum + (beta == 0 ? 0 : beta * *to);
-    }
+  block(parts, steps, a, b, s.from_c, whole, BLOCK);
+  if (!s.plain) {
+    scaled_rows(s, rows, columns, whole, BLOCK, c, ldc);
+    return;
+  }
+  for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, whole + i * BLOCK, (size_t)columns * sizeof *c);
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Rows [i, i + rows), columns [j, j + columns) of C from a packed block of each operand over kc steps of k. */
 INLINE void make_block(int parts, const Product *p, int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k, int64_t kc, const bf16 *b) {
-  const float alpha = (float)p->alpha, beta = k ? 1 : (float)p->beta;
+  const Scaling s = scaling_of(p, k == 0);
   const int64_t steps = (kc + KB - 1) / KB;
   float *c = (float *)p->c + i * p->ldc + j;
-  if (rows == BLOCK && columns == BLOCK && alpha == 1 && (beta == 0 || beta == 1)) block(parts, steps, packed_a, b, beta == 1, c, p->ldc);
-  else block_aside(parts, steps, packed_a, b, alpha, beta, rows, columns, c, p->ldc);
+  if (rows == BLOCK && columns == BLOCK && s.plain) block(parts, steps, packed_a, b, s.from_c, c, p->ldc);
+  else block_aside(parts, steps, packed_a, b, s, rows, columns, c, p->ldc);
   if (k + kc == p->k) product_finish(p, p->bias, p->add, i, rows, j, columns);
 }
 

@@ -65,21 +65,21 @@ static void tile(int64_t blocks, const float *a, const float *b, vec c[MR][NV]) 
 
 /* One tile of C at (i, j): its sums start from C where it is added to, else from zero. */
 static void make_tile(const Product *p, int64_t i, int64_t j, int64_t rows, int64_t columns, int64_t blocks, bool first, const float *a, const float *b) {
-  const float alpha = (float)p->alpha, beta = first ? (float)p->beta : 1;
-  const bool from_c = alpha == 1 && beta == 1;
+  const Scaling s = scaling_of(p, first);
   float *c = (float *)p->c + i * p->ldc + j;
   union {
     vec v[MR][NV];
     float x[MR][NR];
   } sum = {0};
-  for (int64_t r = 0; r < rows && from_c; r++)
+  for (int64_t r = 0; r < rows && s.from_c; r++)
     for (int64_t x = 0; x < columns; x++) sum.x[r][x] = c[r * p->ldc + x];
   tile(blocks, a, b, sum.v);
+  if (!s.plain) {
+    scaled_rows(s, rows, columns, sum.x[0], NR, c, p->ldc);
+    return;
+  }
   for (int64_t r = 0; r < rows; r++)
-    for (int64_t x = 0; x < columns; x++) {
-      float *to = c + r * p->ldc + x;
-      *to = from_c ? sum.x[r][x] : alpha * sum.x[r][x] + (beta == 0 ? 0 : beta * *to);
-    }
+    for (int64_t x = 0; x < columns; x++) c[r * p->ldc + x] = sum.x[r][x];
 }
 
 static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, int64_t k, int64_t kc) {

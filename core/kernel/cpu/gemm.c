@@ -18,6 +18,7 @@
 
 #include "kernel/cpu/amx.h"
 #include "kernel/cpu/bf16.h"
+#include "kernel/cpu/dot.h"
 #include "kernel/cpu/gemm.h"
 #include "kernel/cpu/vector.h"
 
@@ -61,8 +62,11 @@ typedef struct Step {
   int64_t ldc;
 } Step;
 
-/* The value as rounded: the compiler may not fuse what made it with what uses it. */
-#ifdef __x86_64__
+/* The value as rounded: the compiler may not fuse what made it with what uses it. "v" and "w" are the vector registers,
+ * whichever of them the processor has (gcc and clang, with and without -march). */
+#if defined(__aarch64__)
+#define KEEP_ROUNDED(x) __asm__("" : "+w"(x))
+#elif defined(__x86_64__)
 #define KEEP_ROUNDED(x) __asm__("" : "+v"(x))
 #else
 #define KEEP_ROUNDED(x) __asm__("" : "+m"(x))
@@ -272,7 +276,8 @@ typedef struct Maker {
 /* Depends on the shape and the precision alone, so that the bits do too. */
 static Maker maker_of(const Product *p) {
 #if REAL_BITS == 32
-  if (p->bf16) return amx_available() ? (Maker){amx_part_bf16, 32, 32, 128} : (Maker){bf16_part, 4, 32, 64};
+  if (p->bf16 && amx_available()) return (Maker){amx_part_bf16, 32, 32, 128};
+  if (p->bf16) return (Maker){dot_available() ? dot_part : bf16_part, 4, 32, 64};
   enum { WORTH_TILES = 1 << 20, THIN = 32 };
   if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_available()) return (Maker){amx_part, 32, 32, 64};
 #else
