@@ -8,24 +8,15 @@
 local q = require "quench"
 local lab = q.lab
 
-local function formats(p)
-  return {gptq4 = {method = "gptq", bits = 4, group = p.group}, gptq3 = {method = "gptq", bits = 3, group = p.group}}
-end
-
---- The checkpoints where cooldowns start: budgets spread geometrically up to the last step.
-local function forks(p) return lab.spaced(p.steps / p.spread, p.steps, p.budgets, true) end
-
 local function plan(p) return lab.plan(p, p.steps + p.budgets * p.cooldown) end
 
 local function run(p, ctx)
   lab.afford(p, plan(p))
-  local data, at = lab.data(p), forks(p)
-  local stable, folder = lab.stable(ctx, p, data, {steps = p.steps, forks = at, formats = formats(p),
-    points = lab.spaced(p.steps / p.spread / 2, p.steps, p.points)})
+  local data, at = lab.data(p), lab.forks(p)
+  local stable, folder = lab.trunk(ctx, p, data)
   local results = {stable = stable.points, cooldowns = {}}
   for i, from in ipairs(at) do
-    local c, last = lab.cooldown(ctx, p, data, {folder = folder, from = from, decay = p.cooldown, formats = formats(p),
-      points = lab.spaced(from + p.cooldown / 4, from + p.cooldown, 4), label = ("cooldown %d of %d"):format(i, #at)})
+    local c, last = lab.cooled(ctx, p, data, folder, from, ("cooldown %d of %d"):format(i, #at))
     results.cooldowns[i] = {from = from, points = c.points}
     if i == #at then results.yardstick = lab.yardstick(p, data, last) end
   end
@@ -93,20 +84,8 @@ end
 return q.recipe{
   name = "decay",
   doc = "Does the quantization error jump when the learning rate decays, or when more data is seen?",
-  params = lab.params{
-    {"cooldown", "integer", default = 160, min = 4, doc = "steps of each cooldown"},
-    {"budgets", "integer", default = 4, min = 2, max = 16, doc = "how many cooldowns"},
-    {"spread", "number", default = 8, above = 1, doc = "longest budget over shortest"},
-    {"points", "integer", default = 8, min = 2, doc = "measurements along the constant rate"},
-  },
-  scales = {
-    smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 8, budgets = 2, spread = 2,
-      points = 3, group = 16, calibration = 2, eval_tokens = 256},
-    tiny = {width = 64, group = 64, lr = 1e-2, steps = 7200, cooldown = 900, spread = 6, draws = 2},
-    small = {width = 96, group = 96, lr = 1e-2, steps = 24000, cooldown = 3000, draws = 3, points = 12, eval_tokens = 32768},
-    paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, steps = 172000, cooldown = 18000,
-      budgets = 6, spread = 86, warmup = 1900, points = 40, eval_tokens = 1000000, calibration = 1024},
-  },
+  params = lab.trunk_params(),
+  scales = lab.trunk_scales(),
   run = run,
   plan = plan,
   figures = {decay = figure},

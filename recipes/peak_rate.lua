@@ -6,10 +6,6 @@
 local q = require "quench"
 local lab = q.lab
 
-local function formats(p)
-  return {gptq4 = {method = "gptq", bits = 4, group = p.group}, gptq3 = {method = "gptq", bits = 3, group = p.group}}
-end
-
 local function plan(p) return lab.plan(p, p.rates * (p.steps + p.cooldown)) end
 
 --- The peak rates, lowest first: geometric from lr / span to lr.
@@ -23,22 +19,16 @@ local function run(p, ctx)
   lab.afford(p, plan(p))
   local data, results = lab.data(p), {rates = {}}
   for i, lr in ipairs(peaks(p)) do
-    local at = setmetatable({lr = lr}, {__index = p})
-    local stable, folder = lab.stable(ctx, at, data, {steps = p.steps, forks = {p.steps}, formats = formats(p),
-      points = lab.spaced(p.steps / p.points, p.steps, p.points), label = ("peak rate %.2g"):format(lr)})
-    local c, last = lab.cooldown(ctx, at, data, {folder = folder, from = p.steps, decay = p.cooldown, formats = formats(p),
-      points = lab.spaced(p.steps + p.cooldown / 4, p.steps + p.cooldown, 4), label = ("cooldown from %.2g"):format(lr)})
-    local points = {}
-    for _, list in ipairs{stable.points, c.points} do
-      for _, point in ipairs(list) do points[#points + 1] = point end
-    end
-    results.rates[i] = {lr = lr, points = points}
-    if i == p.rates then results.yardstick = lab.yardstick(p, data, last) end
+    local r, folder = lab.annealed(ctx, lab.with(p, {lr = lr}), data, ("peak rate %.2g"):format(lr))
+    results.rates[i] = {lr = lr, points = r.points}
+    if i == p.rates then results.yardstick = lab.yardstick(p, data, folder) end
   end
   return results
 end
 
-local function last(r) return r.points[#r.points] end
+-- ---- what the claims measure ----------------------------------------------
+
+local function last(r) return lab.last(r.points) end
 
 --- The ends of the two rates with the lowest final losses, lower rate first.
 local function best_two(result)
@@ -50,13 +40,10 @@ local function best_two(result)
   return a.point, b.point
 end
 
---- Difference over sum, in [-1, 1]: a ratio misleads when noise makes an error negative.
-local function contrast(a, b) return (a - b) / (math.abs(a) + math.abs(b)) end
-
 local function near(key)
   return function(result)
     local low, high = best_two(result)
-    return contrast(high[key], low[key])
+    return lab.contrast(high[key], low[key])
   end
 end
 
@@ -65,51 +52,40 @@ local function gap(result)
   return math.abs(high.loss - low.loss)
 end
 
-local function ends(result) return contrast(last(result.rates[#result.rates]).gptq3, last(result.rates[1]).gptq3) end
+local function ends(result) return lab.contrast(last(result.rates[#result.rates]).gptq3, last(result.rates[1]).gptq3) end
 
-local function panel(runs, p, x, y, labels)
+-- ---- the figure -----------------------------------------------------------
+
+local function panel(runs, x, y, labels)
   local layers = {x = labels[1], y = labels[2]}
   for i, rate in ipairs(runs[1].rates) do
-    for s, r in ipairs(runs) do
-      local xs, ys = {}, {}
-      for k, point in ipairs(r.rates[i].points) do xs[k], ys[k] = x(point, p), y(point) end
-      layers[#layers + 1] = {"line", x = xs, y = ys, colour = i, marker = "circle", dash = "solid",
-        label = s == 1 and ("peak %.1e"):format(rate.lr) or nil}
-    end
+    lab.add_line(layers, runs, function(r) return r.rates[i].points end, x, y,
+      {label = ("peak %.1e"):format(rate.lr), colour = i, marker = "circle"})
   end
   return layers
 end
 
-local function tokens(point, p) return lab.millions(p, point.step) end
-
 local function figure(runs, p)
+  local function tokens(t) return lab.millions(p, t.step) end
+  local losses = panel(runs, function(t) return t.loss end, function(t) return t.loss * (1 + t.gptq3) end,
+    {"validation loss (nats)", "3-bit loss (nats)"})
+  lab.add_diagonal(losses)
   return q.plot.grid{
     columns = 1,
-    panel(runs, p, tokens, function(t) return t.gptq4 * 100 end, {"tokens (millions)", "4-bit error (%)"}),
-    panel(runs, p, tokens, function(t) return t.gptq3 * 100 end, {"tokens (millions)", "3-bit error (%)"}),
-    panel(runs, p, function(t) return t.loss end, function(t) return t.loss * (1 + t.gptq3) end, {"validation loss (nats)", "3-bit loss (nats)"}),
+    panel(runs, tokens, function(t) return t.gptq4 * 100 end, {"tokens (millions)", "4-bit error (%)"}),
+    panel(runs, tokens, function(t) return t.gptq3 * 100 end, {"tokens (millions)", "3-bit error (%)"}),
+    losses,
   }
 end
 
 return q.recipe{
   name = "peak_rate",
   doc = "Does a higher peak learning rate give a model that quantizes better at equal loss?",
-  params = lab.params{
-    {"cooldown", "integer", default = 400, min = 4, doc = "steps of each cooldown"},
+  params = lab.annealed_params{
     {"rates", "integer", default = 4, min = 2, max = 8, doc = "how many peak rates, up to lr"},
     {"span", "number", default = 32, above = 1, doc = "highest peak rate over lowest"},
-    {"points", "integer", default = 6, min = 2, doc = "measurements along each constant rate"},
   },
-  scales = {
-    smoke = {layers = 1, width = 32, heads = 2, vocab = 256, batch = 2, context = 32, steps = 24, cooldown = 8, rates = 3, points = 3,
-      group = 16, calibration = 2, eval_tokens = 256},
-    tiny = {width = 64, group = 64, lr = 1e-2, steps = 3600, cooldown = 900, draws = 2},
-    small = {width = 96, group = 96, lr = 1e-2, steps = 12000, cooldown = 3000, draws = 3, eval_tokens = 32768},
-    medium = {layers = 4, width = 128, lr = 1e-2, steps = 24000, cooldown = 6000, draws = 3, points = 10, eval_tokens = 32768,
-      max_hours = 96},
-    paper = {layers = 12, width = 768, heads = 12, vocab = 50304, context = 2048, batch = 256, lr = 1e-2, steps = 152000, cooldown = 38000,
-      warmup = 1900, points = 40, eval_tokens = 1000000, calibration = 1024},
-  },
+  scales = lab.annealed_scales{smoke = {rates = 3}, paper = {lr = 1e-2}},
   run = run, plan = plan, figures = {peak_rate = figure}, report = lab.report_yardstick,
   claims = {
     {"C3", "of the two rates with the best final losses, the higher has the lower 4-bit error: difference over sum", measure = near "gptq4",

@@ -128,13 +128,28 @@ function lab.quantization_error(model, data, p, formats, seed)
   end)
 end
 
+--- What quantization_error found as one flat table: loss, bits_per_byte and each format's error under its name.
+function lab.flat(e)
+  local out = {loss = e.loss, bits_per_byte = e.bits_per_byte}
+  for name, value in pairs(e.errors) do out[name] = value end
+  return out
+end
+
+--- Frobenius norm of the matrices that decay acts on: a wider grid goes with larger weights.
+local function weight_norm(model)
+  local sum = 0
+  for _, r in ipairs(model:named_parameters()) do
+    if r[2]:ndim() > 1 then sum = sum + r[2]:detach():norm() ^ 2 end
+  end
+  return math.sqrt(sum)
+end
+
 --- A probe of q.train that measures the quantization error at the given steps (a set), and logs what it found.
 function lab.probe(data, p, formats, steps, seed)
   return {name = "ptq", every = 1, run = function(at)
     if not steps[at.step] then return {} end
-    local e = lab.quantization_error(at.model, data, p, formats, seed)
-    local out = {loss = e.loss, bits_per_byte = e.bits_per_byte}
-    for name, value in pairs(e.errors) do out[name] = value end
+    local out = lab.flat(lab.quantization_error(at.model, data, p, formats, seed))
+    out.weight_norm = weight_norm(at.model)
     return out
   end}
 end
@@ -143,7 +158,7 @@ end
 
 --- What defines a training run: everything its bits depend on.
 local function key_of(p, kind, more)
-  local key = {kind = kind}
+  local key = {kind = kind, optim = p.optim}
   for _, name in ipairs{"layers", "width", "heads", "vocab", "text", "batch", "context", "lr", "warmup", "weight_decay", "dropout",
     "group", "calibration", "draws", "eval_tokens", "seed"} do key[name] = p[name] end
   for name, value in pairs(more or {}) do key[name] = value end
@@ -152,16 +167,28 @@ end
 
 local function optimizer(p)
   return function(parameters)
-    return q.optim.adamw(parameters, {lr = p.lr, betas = {0.9, 0.95}, eps = 1e-8, weight_decay = p.weight_decay, clip = 1})
+    return q.optim[p.optim or "adamw"](parameters, {lr = p.lr, betas = {0.9, 0.95}, eps = 1e-8, weight_decay = p.weight_decay, clip = 1})
   end
+end
+
+local GRADIENTS = 50 -- steps whose gradient norms are averaged: that of one batch is noisy
+
+--- Mean gradient norm, before clipping, of the records up to number i of a log.
+local function gradient_norm(log, i)
+  local sum, n = 0, 0
+  for k = math.max(1, i - GRADIENTS + 1), i do
+    if log[k].grad_norm then sum, n = sum + log[k].grad_norm, n + 1 end
+  end
+  return n > 0 and sum / n or nil
 end
 
 --- The measured points of a log: {step, tokens, scale, loss, bits_per_byte, errors...}.
 function lab.curve(log, p)
   local points = {}
-  for _, r in ipairs(log) do
+  for i, r in ipairs(log) do
     if r["ptq.loss"] then
-      local point = {step = r.step, tokens = r.step * p.batch * p.context, scale = r.scale, train_loss = r.loss}
+      local point = {step = r.step, tokens = r.step * p.batch * p.context, scale = r.scale, train_loss = r.loss,
+        grad_norm = gradient_norm(log, i)}
       for key, value in pairs(r) do
         local name = key:match("^ptq%.(.+)")
         if name then point[name] = value end
@@ -183,15 +210,17 @@ end
 --- Steps of warmup: p.warmup, or that share of `steps`.
 function lab.warmup(p, steps) return p.warmup < 1 and math.floor(p.warmup * steps + 0.5) or p.warmup end
 
---- The constant-rate run of a setting, with checkpoints at `forks` and measurements at `points`.
--- o: steps, forks, points, formats, label. Returns {points=} and its folder.
+--- The constant-rate run of a setting, with checkpoints at `forks` and each `every` steps, and measurements at `points`.
+-- o: steps, forks, every, points, formats, label. Returns {points=} and its folder.
 function lab.stable(ctx, p, data, o)
   local warmup = q.schedule.constant{warmup = lab.warmup(p, o.steps)}
-  local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, points = o.points, formats = o.formats})
+  local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, every = o.every, points = o.points,
+    formats = o.formats})
   return ctx:once(key, function(folder)
     local run = q.train{
       model = lab.model(p, p.seed), data = data, optim = optimizer(p), schedule = warmup, steps = o.steps, batch = p.batch,
-      context = p.context, seed = p.seed, folder = folder, keep = o.forks, progress = function(x) return ctx:progress(x) end,
+      context = p.context, seed = p.seed, folder = folder, keep = o.forks, checkpoint_every = o.every,
+      progress = function(x) return ctx:progress(x) end,
       probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or "constant rate",
     }
     return {points = lab.curve(run.log, p)}
@@ -205,8 +234,8 @@ function lab.cooldown(ctx, p, data, o)
   local last, kept = o.from + o.decay, {}
   for i, step in ipairs(o.keep or {}) do kept[i] = step end
   kept[#kept + 1] = last
-  local key = key_of(p, "cooldown", {from = o.from, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0, points = o.points,
-    formats = o.formats, keep = o.keep})
+  local key = key_of(p, "cooldown", {of = o.folder:match("[^/]+$"), from = o.from, decay = o.decay, shape = o.shape or "linear",
+    floor = o.floor or 0, points = o.points, formats = o.formats, keep = o.keep})
   return ctx:once(key, function(folder)
     local run = q.train{
       model = lab.model(p, p.seed), data = data, optim = optimizer(p),
@@ -230,48 +259,6 @@ function lab.spaced(a, b, n, geometric)
   return list
 end
 
--- ---- curves of a figure ---------------------------------------------------
-
---- The point of a list that was measured at a step, or nil.
-function lab.at_step(points, step)
-  for _, point in ipairs(points) do
-    if point.step == step then return point end
-  end
-end
-
---- Steps as millions of tokens, the x axis of the recipes.
-function lab.millions(p, step) return step * p.batch * p.context / 1e6 end
-
---- Adds the constant rate and each cooldown (from its fork on) to a plot's layers: pick(point) against tokens,
--- one line of a single run, the mean and a band of several seeds. A run has stable = points and
--- cooldowns = {{from = step, points = points}, ...}.
-function lab.add_curves(layers, runs, p, pick)
-  local function add(points_of, style)
-    local x, seeds = {}, {}
-    for s, run in ipairs(runs) do
-      seeds[s] = {}
-      for k, point in ipairs(points_of(run)) do x[k], seeds[s][k] = lab.millions(p, point.step), pick(point) end
-    end
-    layers[#layers + 1] = {"line", x = x, y = #runs > 1 and seeds or seeds[1], colour = style.colour, label = style.label,
-      marker = style.marker, dash = "solid"}
-  end
-  add(function(r) return r.stable end, {label = "constant rate", colour = 1, marker = "circle"})
-  for i in ipairs(runs[1].cooldowns) do
-    add(function(r)
-      local joined = {lab.at_step(r.stable, r.cooldowns[i].from)}
-      for _, point in ipairs(r.cooldowns[i].points) do joined[#joined + 1] = point end
-      return joined
-    end, {label = i == 1 and "cooldown" or nil, colour = 2, marker = "square"})
-  end
-end
-
-help.add{"q.lab.add_curves", lab.add_curves, "q.lab.add_curves(layers, runs, p, pick)",
-  "Adds the constant rate and its cooldowns to a plot's layers: one line, or mean and band over seeds.",
-  example = "q.lab.add_curves(layers, runs, p, function(point) return point.loss end)"}
-help.add{"q.lab.at_step", lab.at_step, "q.lab.at_step(points, step) -> point or nil", "The measurement taken at a step.",
-  example = "q.lab.at_step(run.stable, 400).loss"}
-help.add{"q.lab.millions", lab.millions, "q.lab.millions(p, step) -> number", "Tokens seen by a step, in millions.",
-  example = "q.lab.millions({batch = 8, context = 128}, 1000)"}
 help.add{"q.lab.quantization_error", lab.quantization_error, "q.lab.quantization_error(model, data, p, formats, seed) -> {loss=, errors=, losses=}",
   "CE(quantized)/CE(model) - 1 on held-out text, for several formats at once.",
   source = "Catalan-Tatjer, Ajroldi, Geiping, 2025, section 3",
@@ -291,11 +278,15 @@ for name, record in pairs{
   report_yardstick = {"(runs) -> text", "A paragraph of report.md: how far the model is from the n-gram."},
   calibration = {"(data, p, seed, k) -> ids", "Token ids for calibration, draw number k."},
   probe = {"(data, p, formats, steps, seed) -> probe", "A probe of q.train that measures the quantization error at the given steps."},
+  flat = {"(e) -> point", "What quantization_error found as one flat table."},
   curve = {"(log, p) -> points", "The measured points of a log: step, tokens, scale, loss, bits_per_byte and errors."},
   warmup = {"(p, steps) -> steps", "Steps of warmup: p.warmup, or that share of the steps."},
   spaced = {"(a, b, n, geometric?) -> list", "Whole numbers from a to b, evenly or geometrically spaced, without repeats."},
 } do
   help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}
 end
+
+require "quench.lab.figures"(lab)
+require "quench.lab.designs"(lab)
 
 return lab

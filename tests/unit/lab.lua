@@ -1,0 +1,124 @@
+-- q.lab: what the recipes share - keys of shared runs, the two designs, the measures and the curves.
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+
+local lab = q.lab
+local folder = os.tmpname()
+os.remove(folder)
+
+--- A context that keeps the results of ctx:once in memory and counts the runs.
+local function context()
+  local ctx = {seen = {}, runs = 0}
+  function ctx:progress() return nil end
+  function ctx:once(key, fn)
+    local text = q.json.encode(key)
+    local path = ("%s/%s"):format(folder, q.system.sha256(text):sub(1, 12))
+    if not self.seen[text] then
+      self.runs = self.runs + 1
+      self.seen[text] = fn(path)
+    end
+    return self.seen[text], path
+  end
+  return ctx
+end
+
+--- Random tokens where a recipe has text.
+local data = {}
+function data:tokens() return self.held end
+function data:batch(_, B, T, stream)
+  local rows = {}
+  for b = 1, B do
+    rows[b] = {}
+    for k = 1, T do rows[b][k] = stream:below(256) end
+  end
+  return q.tensor(rows, "i32")
+end
+data.held = data:batch("validation", 1, 2000, q.stream(1, "held")):view(-1)
+
+local function parameters(more)
+  local p = q.options.spec("test", lab.trunk_params())(lab.trunk_scales().smoke)
+  p.seed = 3
+  for key, value in pairs(more or {}) do p[key] = value end
+  return p
+end
+
+tap.test("scales of a design", function(t)
+  local own = lab.trunk_scales{smoke = {every = 3}, huge = {steps = 1}}
+  t.equal(own.smoke.every .. " " .. own.smoke.steps .. " " .. own.tiny.every, "3 24 72", "the recipe's own values lie on top")
+  t.equal(own.huge.steps, 1, "a scale of its own")
+  t.equal(lab.trunk_scales().smoke.every, 2, "and the common ones stay as they are")
+  for name, values in pairs(lab.trunk_scales()) do
+    local p = q.options.spec("trunk", lab.trunk_params())(values)
+    t.ok(lab.forks(p)[1] > lab.warmup(p, p.steps) and #lab.forks(p) == p.budgets, name .. ": cooldowns start behind the warmup")
+    p = q.options.spec("annealed", lab.annealed_params())(lab.annealed_scales()[name])
+    t.ok(p.steps > p.cooldown, name .. ": annealed")
+  end
+end)
+
+tap.test("steps, contrast, parameters", function(t)
+  t.equal(table.concat(lab.inside(100, 40), " "), "110 120 130 138 140", "inside a cooldown")
+  t.equal(table.concat(lab.inside(12, 8), " "), "14 16 18 20", "no step twice")
+  t.near(lab.contrast(1, 3), -0.5, 1e-15, "difference over sum")
+  t.near(lab.contrast(0.02, -0.01), 1, 1e-15, "with a sign that noise made negative")
+  local p = lab.with({lr = 1, steps = 5}, {lr = 2})
+  t.equal(p.lr .. " " .. p.steps, "2 5", "with")
+end)
+
+tap.test("curves", function(t)
+  local layers = {}
+  local runs = {{points = {{a = 1, b = 4}, {a = 2, b = 5}}}, {points = {{a = 3, b = 6}, {a = 6, b = 9}}}}
+  local function add(which)
+    lab.add_line(layers, which, function(r) return r.points end, function(k) return k.a end, function(k) return k.b end, {label = "x"})
+    return layers[#layers]
+  end
+  local one, two = add{runs[1]}, add(runs)
+  t.equal(table.concat(one.x, " ") .. "; " .. table.concat(one.y, " "), "1 2; 4 5", "one run")
+  t.equal(table.concat(two.x, " ") .. "; " .. table.concat(two.y[2], " "), "2 4; 6 9", "two: mean of x, every y")
+  lab.add_diagonal(layers)
+  local d = layers[#layers]
+  t.equal(table.concat(d.x, " ") .. "; " .. table.concat(d.y, " "), "1 4; 1 4", "y = x")
+end)
+
+tap.test("trunk and cooldowns", function(t)
+  local ctx, p = context(), parameters()
+  local run, trunk = lab.trunk(ctx, p, data)
+  t.equal(#run.points, 4, "measured at the points and the forks, of which one is both")
+  t.equal(#q.train.checkpoint.list(trunk), p.steps / p.every, "checkpoints each `every` steps")
+  for _, point in ipairs(run.points) do
+    t.ok(point.grad_norm > 0 and point.weight_norm > 0 and point.gptq3 and point.gptq4, "measured at " .. point.step)
+  end
+  local from = lab.forks(p)[1]
+  local _, cooled = lab.cooled(ctx, p, data, trunk, from)
+  t.equal(#q.train.checkpoint.list(cooled), #lab.inside(from, p.cooldown), "and those of a cooldown")
+  lab.trunk(ctx, parameters{text = "other"}, data)
+  t.equal(ctx.runs, 3, "another text, another run")
+  lab.trunk(ctx, parameters(), data)
+  t.equal(ctx.runs, 3, "the same setting is found again")
+  local longer = parameters{steps = 32}
+  local _, other = lab.cooled(ctx, longer, data, select(2, lab.trunk(ctx, longer, data)), from)
+  t.ok(other ~= cooled, "a cooldown from the same step of another trunk is another one")
+end)
+
+tap.test("measured weights", function(t)
+  local ctx, p = context(), parameters()
+  local run, trunk = lab.trunk(ctx, p, data)
+  local path = q.train.checkpoint.path(trunk, p.steps)
+  local found = lab.measure(p, data, path, lab.formats(p))
+  t.equal(found.loss .. " " .. found.gptq3, lab.last(run.points).loss .. " " .. lab.last(run.points).gptq3, "a checkpoint as along the run")
+  local same = lab.measure(p, data, q.average.soup({path}, {prefix = "model."}), lab.formats(p))
+  t.equal(same.gptq3, found.gptq3, "weights by name too")
+end)
+
+tap.test("annealed", function(t)
+  local ctx, p = context(), parameters()
+  local adamw = lab.annealed(ctx, p, data, "one")
+  local steps = {}
+  for i, point in ipairs(adamw.points) do steps[i] = point.step end
+  t.equal(table.concat(steps, " "), "8 16 24 26 28 30 32", "a constant rate and its cooldown, in order")
+  t.equal(lab.last(adamw.points).scale, 0, "down to a rate of 0")
+  local adamc = lab.annealed(ctx, lab.with(p, {optim = "adamc"}), data, "two")
+  t.ok(lab.last(adamc.points).loss ~= lab.last(adamw.points).loss and ctx.runs == 4, "the optimizer is part of the key")
+end)
+
+os.execute("rm -rf '" .. folder .. "'")
+tap.done()
