@@ -9,7 +9,7 @@ os.remove(folder)
 --- A context that keeps the results of ctx:once in memory and counts the runs.
 local function context()
   local ctx = {seen = {}, runs = 0}
-  function ctx:progress() return nil end
+  function ctx.progress() return nil end
   function ctx:once(key, fn)
     local text = q.json.encode(key)
     local path = ("%s/%s"):format(folder, q.system.sha256(text):sub(1, 12))
@@ -24,8 +24,8 @@ end
 
 --- Random tokens where a recipe has text.
 local data = {}
-function data:tokens() return self.held end
-function data:batch(_, B, T, stream)
+function data.tokens() return data.held end
+function data.batch(_, _, B, T, stream)
   local rows = {}
   for b = 1, B do
     rows[b] = {}
