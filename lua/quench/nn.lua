@@ -25,6 +25,7 @@ function nn.module(record, fn, ...)
 end
 
 local function linear(record, x)
+  if record.turn then x = record.turn(x) end -- a rotation that the weight has absorbed (quant/online.lua)
   if nn.observe then nn.observe(record, x) end
   if record.forward then return record.forward(record, x) end
   return q.linear(x, record.weight, record.bias)

@@ -83,6 +83,84 @@ for family in pairs(configs) do
   end
 end
 
+for family in pairs(configs) do
+  tap.test(family .. ", online too", function(t)
+    local m = model_of(family)
+    local before = m:forward(ids)
+    local turned = quant.rotate(m, {seed = 1, online = true})
+    local after = turned:forward(ids)
+    t.near((after - before):abs():max():item() / before:abs():max():item(), 0, 1e-11, "the function is the same")
+    t.equal((turned:clone():forward(ids) - after):abs():max():item(), 0, "a copy's too")
+    local plain, layers = quant.rotate(m, {seed = 1}), turned.rotations.layers
+    local changed = 0
+    for i, r in ipairs(turned:linears()) do
+      local other = plain:linears()[i]
+      if (r.weight - other.weight):abs():max():item() > 1e-6 then changed = changed + 1 end
+      t.ok(not r.turn == not layers[r.name], r.name .. (r.turn and ": input turned" or ": input as it is"))
+    end
+    local experts = m.config.num_local_experts or m.config.num_experts
+    t.equal(changed, #turned:linears() > 0 and m:layers() * (2 + (experts or 1)), "v (or qkv), o and down have absorbed it")
+  end)
+end
+
+tap.test("online: what quantizers see, and files", function(t)
+  local m = model_of("llama")
+  q.no_grad(function() -- outliers where only the online rotations reach: in the MLP, and in the values
+    for i = 1, 2 do
+      m.blocks[i].mlp.up.weight:detach():narrow(1, 7, 1):copy_(m.blocks[i].mlp.up.weight:narrow(1, 7, 1) * 30)
+      m.blocks[i].attention.v.weight:detach():narrow(1, 3, 1):copy_(m.blocks[i].attention.v.weight:narrow(1, 3, 1) * 30)
+    end
+  end)
+  local four = quant.int(4, {convention = "restricted"})
+  local function damage(model, o)
+    local small = quant.quantize(model, o)
+    return q.no_grad(function() return ((small:forward(ids) - m:forward(ids)) ^ 2):mean():item() end)
+  end
+  local plain, turned = quant.rotate(m), quant.rotate(m, {online = true})
+  local w4a4 = {method = "rtn", format = four, activations = four}
+  t.ok(damage(turned, w4a4) < 0.5 * damage(plain, w4a4), ("W4A4 %.3g, offline alone %.3g"):format(damage(turned, w4a4), damage(plain, w4a4)))
+  local gptq = {bits = 4, calibration = ids}
+  local record, seen = turned.blocks[1].mlp.down, nil
+  local wide
+  require("quench.nn").watching(function(r, x) if r == record then seen = x end end, function() turned:forward(ids) end)
+  require("quench.nn").watching(function(r, x) if r == plain.blocks[1].mlp.down then wide = x end end, function() plain:forward(ids) end)
+  t.near((seen - quant.hadamard(wide, turned.rotations.layers[record.name].block)):abs():max():item(), 0, 1e-10, "calibration sees turned inputs")
+  local small, report = quant.quantize(turned:clone("f32"), gptq)
+  local folder = os.tmpname()
+  os.remove(folder)
+  for _, packed in ipairs{false, true} do
+    if packed then quant.save(small, report, folder) else small:save(folder) end
+    local again = q.models.load(folder)
+    t.equal((again:forward(ids) - small:forward(ids)):abs():max():item(), 0, packed and "packed files keep it" or "and plain ones")
+    t.equal(q.json.read(folder .. "/config.json").quantization_config.quant_method, "quench", "and say whose they are")
+    os.execute("rm -r '" .. folder .. "'")
+  end
+  t.fails(function() quant.rotate(turned) end, "online rotations already", "not twice")
+  local clipped = q.models.new("olmo", {hidden_size = 32, num_attention_heads = 4, num_hidden_layers = 1, vocab_size = 9, clip_qkv = 3})
+  t.fails(function() quant.rotate(clipped, {online = true}) end, "clips values", "values that are clipped")
+end)
+
+tap.test("online: the cache", function(t)
+  local m = q.models.new("llama", {vocab_size = 23, dtype = "f64", seed = 2, initializer_range = 0.2, hidden_size = 48, num_attention_heads = 4,
+    num_key_value_heads = 2, num_hidden_layers = 2})
+  q.no_grad(function() -- one large value channel
+    for i = 1, 2 do
+      local w = m.blocks[i].attention.v.weight:detach():narrow(1, 3, 1)
+      w:copy_(w * 30)
+    end
+  end)
+  local plain, turned = quant.rotate(m), quant.rotate(m, {online = true})
+  local function damage(model, kv, hadamard) -- weights as they are: groups of one
+    local small = quant.quantize(model, {method = "rtn", format = quant.int(8, {group = 1}), kv = kv, kv_hadamard = hadamard})
+    return q.no_grad(function() return ((small:forward(ids) - m:forward(ids)) ^ 2):mean():item() end)
+  end
+  -- 8 bits: at 3, these heads of 12 channels gain nothing
+  local one, other = damage(turned, quant.int(8)), damage(plain, quant.int(8))
+  t.ok(one < 0.5 * other, ("8-bit cache %.3g, offline alone %.3g"):format(one, other))
+  t.near(damage(turned, quant.int(3), true) / damage(plain, quant.int(3), true), 1, 1e-9,
+    "kv_hadamard turns keys, and values only where they are not turned yet")
+end)
+
 tap.test("outliers are spread", function(t)
   local m = model_of("gpt_neox")
   local turned = quant.rotate(m)

@@ -255,7 +255,7 @@ return function(models)
       local files = split(M.file_tensors(m, o.dtype or m.dtype, nil, packing and packing.lists), o.shard)
       if #files == 1 then M.write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
       local raw = M.to_file(m, o.dtype or m.dtype)
-      raw.quantization_config = packing and packing.config or raw.quantization_config
+      raw.quantization_config = packing and packing.config or m.rotations and packed().config({}, {}, nil, m) or raw.quantization_config
       q.system.write_file(dir .. "/config.json", json.encode(raw) .. "\n")
     end)
     return m

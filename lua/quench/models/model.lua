@@ -233,11 +233,12 @@ function Model:clone(dtype)
   for key, value in pairs(self.config) do config[key] = value end
   local mine, constants = self:tensors(), {}
   for _, k in ipairs(self.constants) do constants[k.name] = k.value end
-  return q.models.build(self.family, config, {raw = self.raw, source = function(record)
+  local twin = q.models.build(self.family, config, {raw = self.raw, source = function(record)
     if record.constant then return constants[record.name] end
     local t = mine[record.name]:detach()
     return t:dtype() == config.dtype and t:clone() or t:to(config.dtype)
   end})
+  return self.rotations and require("quench.quant.online").install(twin, self.rotations) or twin
 end
 
 function Model:__tostring()

@@ -55,12 +55,12 @@ end
 --- Makes the model's attention see keys and values rounded to the format, a scale for each token and head. hadamard: in a
 -- Hadamard basis of the head (queries are turned with the keys, so that their products stay).
 function M.quantize_cache(model, f, hadamard)
-  local plain = nn.attention
+  local plain, absorbed = nn.attention, model.rotations and model.rotations.values -- then values are in that basis already
   local function round(x) return fake.ste(x:contiguous(), f) end
   local function attention(query, key, value, ...)
     if not hadamard then return plain(query, round(key), round(value), ...) end
-    local turned = round(c.hadamard(value))
-    return plain(c.hadamard(query), round(c.hadamard(key)), c.hadamard(turned, nil, true), ...)
+    value = absorbed and round(value) or c.hadamard(round(c.hadamard(value)), nil, true)
+    return plain(c.hadamard(query), round(c.hadamard(key)), value, ...)
   end
   local block = model.block
   function model:block(i, h)

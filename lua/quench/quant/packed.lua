@@ -12,6 +12,7 @@ local options = require "quench.options"
 local help = require "quench.help"
 local activations = require "quench.quant.activations"
 local format = require "quench.quant.format"
+local online = require "quench.quant.online"
 
 local M = {public = {"save"}}
 
@@ -69,8 +70,8 @@ function M.replace(model, report, first)
   return lists, entries, bytes, weights
 end
 
---- quantization_config: entries with each format once, in a list.
-function M.config(entries, report, bits)
+--- quantization_config: entries with each format once, in a list; what the model itself does to inputs.
+function M.config(entries, report, bits, model)
   local list, number, weights, names = {}, {}, {}, {}
   for name in pairs(entries) do names[#names + 1] = name end
   table.sort(names)
@@ -84,7 +85,8 @@ function M.config(entries, report, bits)
     copy.format = number[text]
     weights[name] = copy
   end
-  return {quant_method = "quench", bits = bits, formats = list, weights = weights, kv = report.kv, kv_hadamard = report.kv_hadamard}
+  return {quant_method = "quench", bits = bits, formats = list, weights = weights, kv = report.kv, kv_hadamard = report.kv_hadamard,
+    rotations = model and model.rotations}
 end
 
 --- Our quantization_config of a config.json, or nil.
@@ -109,12 +111,13 @@ function M.needs_model(config)
   for _, entry in pairs(config.weights) do
     if entry.inputs then return true end
   end
-  return config.kv ~= nil
+  return config.kv ~= nil or config.rotations ~= nil
 end
 
 --- Puts in front of each layer what its inputs went through, and the cache's format, once the model is loaded.
 function M.install(model, config, scales)
   local by_layer = {}
+  online.install(model, config.rotations)
   for name, entry in pairs(config.weights) do by_layer[entry.layer] = {entry = entry, scale = scales[name]} end
   for _, r in ipairs(model:linears(true)) do
     local its = by_layer[r.name]
@@ -138,7 +141,7 @@ function M.save(model, report, folder, given)
   return q.no_grad(q.scope, function()
     local lists, entries, bytes, weights = M.replace(model, report)
     local bits = bytes * 8 / weights
-    q.models.files.write_model(model, folder, o, {lists = lists, config = M.config(entries, report, bits)})
+    q.models.files.write_model(model, folder, o, {lists = lists, config = M.config(entries, report, bits, model)})
     return {bytes = bytes, weights = weights, bits = bits}
   end)
 end

@@ -8,6 +8,7 @@
 local q = require "quench"
 local c = require "quench.c.quant"
 local models = require "quench.models"
+local online = require "quench.quant.online"
 local options = require "quench.options"
 local help = require "quench.help"
 local system = require "quench.c.system"
@@ -20,6 +21,8 @@ local rotatable = {"gpt_neox", "gpt2", "llama", "qwen3", "smollm3", "mixtral", "
 local spec = options.spec("q.quant.rotate", {
   {"kind", "string", default = "hadamard", choices = {"hadamard", "random"}, doc = "a Hadamard matrix with random signs, or any rotation"},
   {"seed", "integer", default = 0, doc = "of the signs, or of the rotation"},
+  {"online", "boolean", default = false,
+    doc = "also values head by head (absorbed in v and o), and the inputs of o across heads and of down, when the model runs"},
 })
 
 -- ---- matrices ---------------------------------------------------------------
@@ -150,17 +153,22 @@ function M.rotate(model, given)
     options.fail("q.quant.rotate: %s has norms that do not stand in front of linear layers alone; families that can be rotated: %s",
       model.family, table.concat(rotatable, ", "))
   end
+  if model.rotations then options.fail("q.quant.rotate: the model has online rotations already") end
   return q.no_grad(function()
     local twin = untied(model)
-    return twin, q.scope(turn, twin, o)
+    local Q = q.scope(turn, twin, o)
+    if o.online then q.scope(online.turn, twin) end
+    return twin, Q
   end)
 end
 
 help.add{"q.quant.rotate", M.rotate, "rotate(model, options) -> model, matrix",
   "A model with the same function whose residual stream is turned by an orthogonal matrix, so that no channel stands out.", options = spec,
   text = "Gains of norms go into the layers behind them; a tied head becomes a matrix of its own. LayerNorm models get a\n"
-    .. "matrix that leaves the vector of ones in place, and stay LayerNorm models.",
-  errors = "a family whose norms stand behind the layers (olmo2, ant, ...); a width without a Hadamard matrix (use kind = 'random')",
+    .. "matrix that leaves the vector of ones in place, and stay LayerNorm models. With online = true the model does a Hadamard transform\n"
+    .. "of some inputs when it runs (model.rotations, kept by clone and save); its files are for quench alone and say so.",
+  errors = "a family whose norms stand behind the layers (olmo2, ant, ...); a width without a Hadamard matrix (use kind = 'random');\n"
+    .. "online: values that are clipped, heads of a width without a matrix",
   source = "Ashkboos et al. 2024 (QuaRot), arXiv 2404.00456; Ashkboos et al. 2024 (SliceGPT) for folding norms",
   example = "local turned = q.quant.rotate(m)\nlocal small = q.quant.quantize(turned, {method = 'rtn', bits = 4})", see = {"q.quant.hadamard"}}
 
