@@ -45,6 +45,16 @@ static Status check_gradient(const Node *n, int i, const Tensor *g) {
 
 /* --- reverse mode --- */
 
+static _Thread_local bool consuming; /* the pass that is under way frees the graph */
+
+/* The value is held by the input and by its maker's alias of it, and by nobody else; linear rules never read their results. */
+bool node_may_overwrite(const Node *n, int input) {
+  const Tensor *x = n->in[input];
+  const Node *maker = x->node;
+  return consuming && !grad_enabled() && x->references == 1 && x->storage->references == 2 && !x->storage->release && tensor_contiguous(x) && maker &&
+         maker->op->linear && maker->out[x->output] && maker->out[x->output]->storage == x->storage;
+}
+
 typedef struct Reverse {
   Walk walk;
   Tensor **gout;      /* MAX_OUTPUTS a node */
@@ -176,10 +186,12 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
   for (int k = 0; k < inputs; k++) results[k] = NULL;
   Reverse r = {.targets = inputs, .target = in, .result = results};
   if (inputs == 0) return OK;
-  bool was = grad_enable(create_graph);
+  bool was = grad_enable(create_graph), outer = consuming;
+  consuming = false;
   Status s = reverse_begin(&r, outputs, out, gout);
   if (s == OK) s = reverse_sweep(&r);
   reverse_end(&r);
+  consuming = outer;
   for (int k = 0; k < inputs && s == OK; k++) {
     if (!results[k]) s = tensor_zeros(in[k]->dtype, in[k]->ndim, in[k]->shape, &results[k]);
   }
@@ -194,10 +206,12 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain) {
   TRY(check_outputs("backward", 1, &loss));
   Reverse r = {.free_nodes = !retain};
-  bool was = grad_enable(false);
+  bool was = grad_enable(false), outer = consuming;
+  consuming = !retain;
   Status s = reverse_begin(&r, 1, &loss, &gout);
   if (s == OK) s = reverse_sweep(&r);
   reverse_end(&r);
+  consuming = outer;
   grad_enable(was);
   return s;
 }

@@ -80,6 +80,9 @@ bool tensor_needs_grad(const Tensor *t);
 Status graph_record(const OpInfo *op, int inputs, Tensor *const *in, int outputs, Tensor *const *outs, const Attributes *attributes);
 bool node_needs(const Node *n, int input);
 void node_release(Node *n);
+/* In a rule: the backward pass frees the graph behind it, this node alone sees the value of its input, and no rule to
+ * come reads it: the gradient may take its place. */
+bool node_may_overwrite(const Node *n, int input);
 /* The i-th output as a tensor with history (for rules that use y). */
 Tensor *node_output(Node *n, int i);
 
@@ -88,7 +91,8 @@ Tensor *node_output(Node *n, int i);
  * result can be differentiated again. Inputs that the outputs do not depend on get zeros.
  * results[i] are owned by the pool. */
 Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inputs, Tensor *const *in, bool create_graph, Tensor **results);
-/* The same into .grad of every leaf (added); frees the graph as it goes unless retain. */
+/* The same into .grad of every leaf (added); frees the graph as it goes unless retain. A rule may then write over what
+ * nobody else can see (node_may_overwrite). */
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain);
 /* Tangents of outputs along tangents of inputs, through the recorded graph. results[i] may be NULL (zero) unless dense. */
 Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in, Tensor *const *tin, bool dense, Tensor **results);

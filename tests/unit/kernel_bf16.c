@@ -25,7 +25,7 @@ static float element(const Product *p, int64_t i, int64_t j) {
     total = scaled + old;
   }
   float bias = p->bias ? ((const float *)p->bias)[j] : 0, add = p->add ? ((const float *)p->add)[i * p->ld_add + j] : 0;
-  return p->bias && p->add ? total + (bias + add) : p->bias ? total + bias : p->add ? total + add : total;
+  return p->bias && p->add ? total + bias + add : p->bias ? total + bias : p->add ? total + add : total;
 }
 
 static float *random_floats(int64_t n, double scale) {

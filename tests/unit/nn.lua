@@ -19,6 +19,32 @@ tap.test("cross_entropy", function(t)
   t.fails(function() nn.cross_entropy(logits, q.tensor({3, 8}, "i32")) end, "outside", "a target beyond the classes")
 end)
 
+tap.test("the gradient of cross_entropy in the place of the logits", function(t)
+  local rows, width, classes = 64, 8, 2048
+  local x, targets = q.randn(rows, width), (q.rand(rows) * classes):floor():to("i32")
+  local function gradient(how, hold)
+    local w = q.randn(classes, width, "f32", q.stream(3, "w")):requires_grad()
+    local held
+    local loss = q.scope(function()
+      local logits = q.linear(x, w)
+      if hold then held = q.keep(logits) end
+      return nn.cross_entropy(logits, targets)
+    end)
+    local before = q.system.memory().live
+    q.system.reset_peak()
+    loss:backward(how)
+    return w.grad, q.system.memory().peak - before, held, w
+  end
+  local apart, more = gradient{retain = true}
+  local place, less = gradient()
+  t.near(place:totable(), apart:totable(), 0, "the same bits as beside them")
+  local logits_bytes = rows * classes * 4
+  t.ok(less < more - 0.9 * logits_bytes, "no second tensor of their size", ("%d and %d bytes more at the peak"):format(less, more))
+  local beside, _, held, w = gradient(nil, true)
+  t.near(beside:totable(), apart:totable(), 0, "logits that somebody holds: the same gradient")
+  t.near(held:totable()[1], q.linear(x, w:detach()):totable()[1], 0, "and they stay as they are")
+end)
+
 tap.test("attention and rotary", function(t)
   local x = q.zeros(1, 3, 1, 2)
   local v = q.tensor{1, 0, 3, 0, 8, 0}:view(1, 3, 1, 2)

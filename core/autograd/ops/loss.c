@@ -1,7 +1,8 @@
 /* loss.c - softmax cross-entropy with integer targets, in mean nats a counted target.
  *
  * The rows' log-sum-exp is a hidden output: with it the gradient, softmax - onehot,
- * takes one pass over the logits. A negative target leaves its row out. */
+ * takes one pass over the logits, and takes their place where backward() frees the graph:
+ * no second tensor of their size exists. A negative target leaves its row out. */
 #include <limits.h>
 
 #include "autograd/ops/ops.h"
@@ -23,8 +24,16 @@ static double value_of(const Tensor *scalar) {
 
 /* --- gradient: dlogits = scale / counted (softmax - onehot) --- */
 
-static Tensor *cross_entropy_backward(Tensor *logits, Tensor *targets, Tensor *scale, Tensor *lse, double mean) {
-  Tensor *x = op_dense(logits), *ids = op_dense(targets), *d = x && ids ? op_new_like(x) : NULL;
+/* A tensor that takes the place of x's values. */
+static Tensor *in_place(Tensor *x) {
+  Tensor *d;
+  if (tensor_alias(x, &d) != OK || !pool_keep(d)) return NULL;
+  tensor_touch(x); /* a rule that comes too late says so */
+  return d;
+}
+
+static Tensor *cross_entropy_backward(Tensor *logits, Tensor *targets, Tensor *scale, Tensor *lse, double mean, bool overwrite) {
+  Tensor *x = op_dense(logits), *ids = op_dense(targets), *d = !x || !ids ? NULL : overwrite ? in_place(x) : op_new_like(x);
   if (!d) return NULL;
   kernels_for(x)->cross_entropy_backward(tensor_numel(ids), classes(x), tensor_data(x), tensor_data(ids), tensor_data(lse),
                                          mean * value_of(scale), tensor_data(d));
@@ -69,7 +78,8 @@ const OpInfo cross_entropy_backward_op = {"cross_entropy_backward", 4, 1, "scale
 
 static Status cross_entropy_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   if (!g[0]) return OK;
-  gin[LOGITS] = cross_entropy_backward(n->in[LOGITS], n->in[TARGETS], g[0], n->out[1], n->attributes.reals[0]);
+  gin[LOGITS] = cross_entropy_backward(n->in[LOGITS], n->in[TARGETS], g[0], n->out[1], n->attributes.reals[0],
+                                       node_may_overwrite(n, LOGITS));
   return gin[LOGITS] ? OK : error_code();
 }
 
@@ -77,7 +87,7 @@ static Status cross_entropy_vjp(Node *n, Tensor *const *g, Tensor **gin) {
 static Status cross_entropy_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *one;
   TRY(tensor_scalar(n->in[LOGITS]->dtype, 1, &one));
-  Tensor *d = cross_entropy_backward(n->in[LOGITS], n->in[TARGETS], pool_keep(one), n->out[1], n->attributes.reals[0]);
+  Tensor *d = cross_entropy_backward(n->in[LOGITS], n->in[TARGETS], pool_keep(one), n->out[1], n->attributes.reals[0], false);
   out[0] = op_sum(op_mul(d, t[LOGITS]), ALL_AXES, false);
   return out[0] ? OK : error_code();
 }

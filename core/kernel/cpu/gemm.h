@@ -24,7 +24,7 @@ static inline void product_finish(const Product *p, const void *bias, const void
     const real *b = (const real *)bias + (bias ? j : 0), *a = (const real *)add + (add ? r * p->ld_add + j : 0);
     if (bias && add) {
 #pragma omp simd
-      for (int64_t x = 0; x < columns; x++) c[x] += b[x] + a[x];
+      for (int64_t x = 0; x < columns; x++) c[x] = c[x] + b[x] + a[x]; /* in the order of the separate ops: the same bits */
     } else if (bias) {
 #pragma omp simd
       for (int64_t x = 0; x < columns; x++) c[x] += b[x];
