@@ -12,14 +12,9 @@ local function plan(p) return lab.plan(p, p.steps + p.budgets * p.cooldown) end
 
 local function run(p, ctx)
   lab.afford(p, plan(p))
-  local data, at = lab.data(p), lab.forks(p)
-  local stable, folder = lab.trunk(ctx, p, data)
-  local results = {stable = stable.points, cooldowns = {}}
-  for i, from in ipairs(at) do
-    local c, last = lab.cooled(ctx, p, data, folder, from, ("cooldown %d of %d"):format(i, #at))
-    results.cooldowns[i] = {from = from, points = c.points}
-    if i == #at then results.yardstick = lab.yardstick(p, data, last) end
-  end
+  local data = lab.data(p)
+  local results, folders = lab.forked(ctx, p, data)
+  results.yardstick = lab.yardstick(p, data, folders[#folders])
   return results
 end
 

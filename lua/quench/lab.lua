@@ -288,5 +288,6 @@ end
 
 require "quench.lab.figures"(lab)
 require "quench.lab.designs"(lab)
+require "quench.lab.averages"(lab)
 
 return lab

@@ -94,6 +94,17 @@ return function(lab)
       keep = steps, label = label})
   end
 
+  --- The trunk and all its cooldowns: {stable = points, cooldowns = {{from =, points =}, ...}}, and their folders.
+  function lab.forked(ctx, p, data)
+    local stable, folder = lab.trunk(ctx, p, data)
+    local out, folders, at = {stable = stable.points, cooldowns = {}}, {trunk = folder}, lab.forks(p)
+    for i, from in ipairs(at) do
+      local c, last = lab.cooled(ctx, p, data, folder, from, ("cooldown %d of %d"):format(i, #at))
+      out.cooldowns[i], folders[i] = {from = from, points = c.points}, last
+    end
+    return out, folders
+  end
+
   --- A constant rate and its cooldown: {points =, from =}, and the folders of the cooldown and of the constant rate.
   function lab.annealed(ctx, p, data, label)
     local stable, before = lab.stable(ctx, p, data, {steps = p.steps, forks = {p.steps}, formats = lab.formats(p),
@@ -102,11 +113,13 @@ return function(lab)
     return {points = joined(stable.points, c.points), from = p.steps}, folder, before
   end
 
-  --- The quantization errors of a checkpoint (a path) or of weights {name -> tensor}, as a measured point.
-  function lab.measure(p, data, weights, formats)
+  --- The quantization errors of a checkpoint (a path) or of weights {name -> tensor}, as a point measured at a step.
+  function lab.measure(p, data, weights, formats, step)
     return q.scope(function()
       local model = type(weights) == "string" and q.train.checkpoint.model(weights) or lab.model(p, p.seed):assign(weights)
-      return lab.flat(lab.quantization_error(model, data, p, formats, p.seed))
+      local point = lab.flat(lab.quantization_error(model, data, p, formats, p.seed))
+      point.step = step
+      return point
     end)
   end
 
@@ -126,8 +139,9 @@ return function(lab)
     inside = {"(from, decay) -> steps", "Where a cooldown is measured."},
     trunk = {"(ctx, p, data) -> {points=}, folder", "The constant-rate run that cooldowns and averages start from, with checkpoints all along."},
     cooled = {"(ctx, p, data, folder, from, label) -> {points=}, folder", "A cooldown of p.cooldown steps, measured along the way."},
+    forked = {"(ctx, p, data) -> {stable=, cooldowns=}, folders", "The trunk and all its cooldowns, and their folders (folders.trunk, folders[i])."},
     annealed = {"(ctx, p, data, label) -> {points=, from=}, folder, stable folder", "A constant rate and its cooldown, joined."},
-    measure = {"(p, data, weights, formats) -> point", "The quantization errors of a checkpoint, or of weights by name."},
+    measure = {"(p, data, weights, formats, step) -> point", "The quantization errors of a checkpoint, or of weights by name."},
     contrast = {"(a, b) -> number", "(a - b) / (|a| + |b|), in [-1, 1]."},
     last = {"(points) -> point", "The last measured point."},
   } do

@@ -1,0 +1,50 @@
+-- Recipes of "Training Dynamics": with the paper's own numbers as results every claim holds, with the opposite none does.
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+local claims = require "quench.recipe.claims"
+
+--- The verdicts on a result, in the order of the claims.
+local function verdicts(name, result)
+  local list = {}
+  for i, claim in ipairs(q.recipe.load(name).claims) do
+    local j = claims.judge(claim, {result}, {})
+    list[i] = claim.id .. ": " .. j.verdict
+  end
+  return list
+end
+
+--- All claims of a recipe hold on one result and fail on another, but for those named in `same`.
+local function check(t, name, paper, opposite, same)
+  for _, v in ipairs(verdicts(name, paper)) do t.ok(v:find ": holds$", name .. ", the paper's numbers, " .. v) end
+  for _, v in ipairs(verdicts(name, opposite)) do
+    if not (same or {})[v:match "^[^:]+"] then t.ok(v:find ": does not hold$", name .. ", the opposite, " .. v) end
+  end
+end
+
+--- A measured point from losses in nats, as the paper's tables give them.
+local function nats(loss, three, four, more)
+  local point = {loss = loss, gptq3 = three / loss - 1, gptq4 = (four or loss * 1.009) / loss - 1}
+  for key, value in pairs(more or {}) do point[key] = value end
+  return point
+end
+
+tap.test("peak_rate: table T4", function(t)
+  local function rates(...)
+    local list = {}
+    for i, r in ipairs{...} do list[i] = {lr = i, points = {r}} end
+    return {rates = list}
+  end
+  check(t, "peak_rate", rates(nats(3.428, 3.767, 3.492), nats(3.405, 3.662, 3.455), nats(3.406, 3.603, 3.442), nats(3.460, 3.611, 3.491)),
+    rates(nats(3.46, 3.5, 3.47), nats(3.405, 3.603, 3.442), nats(3.43, 3.7, 3.49), nats(3.46, 3.8, 3.5)))
+end)
+
+tap.test("averaging: table T5", function(t)
+  local function result(lawa, soup)
+    return {lawa = {lawa}, stable = {nats(3.647, 3.753)}, soup = soup, ingredients = {nats(2.53, 2.556), nats(2.53, 2.561)},
+      cooldowns = {{points = {nats(3.432, 3.614)}}, {points = {nats(3.405, 3.606)}}}}
+  end
+  check(t, "averaging", result(nats(3.491, 3.560), nats(2.526, 2.5545)), result(nats(3.64, 3.80), nats(2.53, 2.56)),
+    {["C4, full precision"] = true})
+end)
+
+tap.done()
