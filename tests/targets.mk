@@ -1,6 +1,6 @@
 # targets.mk - everything make does besides building: setup, tests, lint, bench, install.
 
-.PHONY: setup setup-test demo test check lint asan bench bench-peer install uninstall clean help
+.PHONY: setup setup-test demo test check lint asan replication bench bench-peer install uninstall clean help
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
@@ -81,6 +81,11 @@ asan: setup-test
 docs: $(B)/quench
 	rm -rf docs/reference
 	$(B)/quench help --markdown=docs/reference
+
+# The table of claims from the finished runs below OUT (quench run all --scale=tiny makes them).
+OUT ?= out
+replication: $(B)/quench
+	$(B)/quench replication --out=$(OUT) --write=docs/replication.md
 
 # Speed: each file of tests/bench prints one JSON line a case, beside a probe of the machine.
 bench: $(B)/quench

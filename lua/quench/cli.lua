@@ -14,7 +14,7 @@ Quench - a laboratory for quantization dynamics.
   quench -e CODE [args]         run a line of Lua
   quench run NAME [--key=value] run a recipe (a name from `quench list`, or a file); --help shows its parameters
   quench run all [--scale=NAME] run every recipe; a failure does not stop the rest
-  quench replication [--out=DIR] a table of the claims of all finished runs
+  quench replication            a table of the claims of finished runs; --write=PAGE.md writes a page with figures
   quench list                   the recipes
   quench new NAME               write a recipe to start from
   quench show FIGURE.png        what a figure was made from

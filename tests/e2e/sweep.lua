@@ -43,7 +43,8 @@ tap.test("--list and --index", function(t)
   t.ok(count() == 0 and out:find("(finished ", 1, true), "a finished one is not run again", out)
   local lock = q.system.lock(folder .. "/" .. path .. "/.lock")
   out, err, status = run(sweep .. "--index=2")
-  t.ok(status == 1 and err:find("another process is working in", 1, true), "a folder in use is left alone", out .. err)
+  t.ok(status == 0 and out:find(path .. "  (another process is working in it", 1, true) and count() == 0,
+    "a folder in use is left alone, and that is no failure", out .. err)
   lock:release()
   out = run(sweep)
   t.ok(count() == 2 and out:find("3 seeds", 1, true), "the sweep does the rest and gathers all", out)
@@ -92,17 +93,70 @@ tap.test("all", function(t)
   t.ok(status == 0 and out:find("usage: quench run all", 1, true), "--help", out .. err)
 end)
 
+tap.test("all with seeds", function(t)
+  local out, err, status = run "all seeds.lua broken.lua --scale=smoke --out=jobs --seeds=2 --index=2"
+  t.ok(status == 1 and out:find("1 ok, 1 failed, 0 skipped\n$") and count() == 2, "--index=2 runs the second seed of each", out .. err)
+  out = run "all seeds.lua --scale=smoke --out=jobs --seeds=2 --list"
+  t.ok(out:find("1  seed 1  [^\n]*%(new%)\n2  seed 2  [^\n]*%(finished%)"), "and --list says so", out)
+  out, err, status = run "all seeds.lua --scale=smoke --out=jobs --seeds=2"
+  t.ok(status == 0 and count() == 1 and out:find("2 seeds", 1, true), "--seeds=2 does the other one and gathers", out .. err)
+  local path = run("seeds.lua --out=locked --list"):match("1  seed 1  (%S+)")
+  q.system.make_directories(folder .. "/" .. path)
+  local lock = q.system.lock(folder .. "/" .. path .. "/.lock")
+  out, err, status = run "all seeds.lua --out=locked"
+  t.ok(status == 0 and count() == 0 and out:find("seeds.lua +busy[^\n]*" .. path .. "\n0 ok, 0 failed, 0 skipped, 1 in work elsewhere"),
+    "what another process works on is left to it", out .. err)
+  out, err, status = run "all seeds.lua --out=locked --index=1"
+  t.ok(status == 0 and out:find("seeds.lua +busy"), "with --index as well", out .. err)
+  lock:release()
+end)
+
+tap.test("two processes share a sweep", function(t)
+  write("slow", "q.system.append_file('who' .. ctx.seed, 'x') q.system.sleep(0.3)")
+  local job = "$Q run slow.lua --seeds=4 --out=shared --quiet"
+  local out, err, status = sh(("cd %s && (%s >one 2>&1 & %s; s=$?; wait; cat one who*; exit $s)"):format(folder, job, job))
+  t.equal(count(), 4, "no seed runs twice")
+  t.ok(status == 0 and select(2, out:gsub("4 seeds", "")) == 2 and out:find("xxxx", 1, true), "both end with all seeds", out .. err)
+end)
+
+local HEAD = "^| recipe | claim | the paper | found here | true where | verdict | scale | seeds | figure | command | minutes |\n|"
+
 tap.test("replication", function(t)
   run "seeds.lua --out=table --seeds=2"
   run "seeds.lua --out=table"
-  local out, err, status = sh(("cd %s && $Q replication --out=table"):format(folder))
-  t.ok(status == 0 and select(2, out:gsub("\n", "")) == 3, "one row for equal parameters", out .. err)
-  t.ok(out:find("| seeds | C1: seeds are positive | - | 2 | 1.5 [-4.853, 7.853], 2 seeds | not decidable | - |", 1, true),
-    "of the most seeds: 1.5 -+ 12.7062 / 2", out)
+  local function replication(arguments) return sh(("cd %s && $Q replication %s"):format(folder, arguments)) end
+  local out, err, status = replication "--out=table"
+  t.ok(status == 0 and out:find(HEAD) and select(2, out:gsub("\n", "")) == 3, "one row for equal parameters", out .. err)
+  t.ok(out:find("| seeds | C1: seeds are positive | - | 1.5 [-4.853, 7.853], 2 seeds | above 0 | not decidable here | - | 2 | - | " ..
+    "`quench run seeds.lua  --seeds=2` | 0.0 |", 1, true), "of the most seeds: 1.5 -+ 12.7062 / 2", out)
+  run "seeds.lua --out=table --scale=smoke"
+  out = replication "--out=table --scale=smoke"
+  t.ok(select(2, out:gsub("\n", "")) == 3 and out:find("`quench run seeds.lua --scale=smoke`", 1, true), "--scale picks", out)
+  write("seeds", "local _ = 'another text'")
+  out, err, status = replication "--out=table"
+  t.ok(status == 0 and select(2, out:gsub("\n", "")) == 2 and err:find("left out 3 results of an older recipe text", 1, true),
+    "results of an older text are left out", out .. err)
+  t.ok(err:find("no claims of finished runs below table", 1, true), "and an empty table is explained", err)
+  write "seeds"
   count()
-  out, err, status = sh(("$Q run decay --scale=smoke --quiet --out=%s/inside >&2 && $Q replication --out=%s/inside"):format(folder, folder))
-  t.ok(status == 0 and out:find("| smoke | 1 | ", 1, true) and out:find("`quench run decay --scale=smoke --seed=1`", 1, true),
-    "with scale and command of a recipe in the program", out .. err)
+  out, err, status = replication "--out=table --write=page"
+  t.ok(status == 1 and err:find("the page's name ends in .md", 1, true), "a page is a .md", out .. err)
+  out, err, status = replication "--otu=table"
+  t.ok(status == 1 and out == "" and err:find("did you mean 'out'", 1, true), "an unknown option", err)
+end)
+
+tap.test("the page", function(t)
+  local inside = folder .. "/inside"
+  local out, err, status = sh(("$Q run decay --scale=smoke --quiet --out=%s && $Q replication --out=%s --write=%s/page.md"):format(
+    inside, inside, folder))
+  t.ok(status == 0 and out:find("page.md: 4 claims\n$"), "is written", out .. err)
+  local page = q.system.read_file(folder .. "/page.md")
+  t.ok(page:find("| smoke | 1 | [decay](page/decay-smoke-decay.png) | `quench run decay --scale=smoke` | 0.", 1, true),
+    "with scale, figure and command of a recipe in the program", page)
+  t.ok(page:find("Machines:\n%- [^\n]*threads, Quench"), "and the machine", page)
+  local png = inside .. "/decay/" .. q.system.list(inside .. "/decay")[1] .. "/decay.png"
+  local linked = folder .. "/" .. page:match("%]%((page/[^)]+)%)")
+  t.ok(q.system.read_file(png) == q.system.read_file(linked), "its figures are copied beside it")
 end)
 
 sh.clean()

@@ -47,11 +47,14 @@ function runner.parameters(r, given, scale)
   return r.spec(values)
 end
 
-local function folder_of(r, p, seeds, o)
+--- The folder of a run below `out`: recipe {name=, source=, run=}, parameters, how many seeds.
+function runner.folder(r, p, seeds, out)
   local text = r.source ~= "" and r.source or system.sha256(string.dump(r.run)) -- of a recipe made at the prompt
   local identity = json.encode{version = system.version, recipe = text, parameters = p, seeds = seeds}
-  return ("%s/%s/%s"):format(o.out, r.name, store.hash(identity))
+  return ("%s/%s/%s"):format(out, r.name, store.hash(identity))
 end
+
+local function folder_of(r, p, seeds, o) return runner.folder(r, p, seeds, o.out) end
 
 local function new_context(r, p, seeds, folder, o)
   return context.new{recipe = r, params = p, seed = p.seed, seeds = seeds, folder = folder, out = o.out, force = o.force, quiet = o.quiet}
@@ -66,51 +69,81 @@ end
 
 local function with_seed(p, seed) return with(p, "seed", seed) end
 
---- Runs one seed unless its results are there. Returns the content of results.json, the context, and whether it ran.
-local function run_seed(r, p, o)
+--- Runs one seed unless its results are there. Returns the content of results.json, the context, and whether it ran;
+-- nil for the content where another process works on it and wait is "try".
+local function run_seed(r, p, o, wait)
   local folder = folder_of(r, p, 1, o)
   local ctx = new_context(r, p, 1, folder, o)
-  local content, fresh = store.once(folder, "results.json", o.force, false, function()
+  local content, fresh = store.once(folder, "results.json", o.force, wait or false, function()
     ctx:log{event = "start", parameters = p, stamp = require("quench.doctor").stamp()}
     local results
     if o.profile then results = require("quench.recipe.profile").call(function(text) io.stderr:write(text) end, r.run, p, ctx)
     else results = r.run(p, ctx) end
     if type(results) ~= "table" then error(("recipe %s: run must return a table of results, got %s"):format(r.name, type(results)), 0) end
+    ctx:log{event = "end"}
     return {recipe = r.name, version = system.version, parameters = p, seeds = {p.seed}, runs = {results}}
   end)
   return content, ctx, fresh
 end
 
---- The results of all seeds, with the context of the folder that holds them together.
+--- The results of all seeds, with the context of the folder that holds them together. Seeds that another
+-- process works on come last, and are waited for: several processes share a sweep.
 local function run_seeds(r, p, o)
-  if o.seeds == 1 then return run_seed(r, p, o) end
+  if o.seeds == 1 then return run_seed(r, p, o, o.index and "try") end
   local bar = progress{total = o.seeds, label = "seed", quiet = o.quiet}
   local all = {recipe = r.name, version = system.version, parameters = p, seeds = {}, runs = {}}
-  for i = 1, o.seeds do
-    local seed = p.seed + i - 1
-    bar.label = "seed " .. seed
-    bar:update(i)
-    all.seeds[i], all.runs[i] = seed, run_seed(r, with_seed(p, seed), o).runs[1]
+  local done = 0
+  for _, wait in ipairs{"try", true} do
+    for i = 1, o.seeds do
+      local seed = p.seed + i - 1
+      bar.label = "seed " .. seed
+      local content = not all.runs[i] and run_seed(r, with_seed(p, seed), o, wait)
+      if content then
+        done, all.seeds[i], all.runs[i] = done + 1, seed, content.runs[1]
+        bar:update(done)
+      end
+    end
   end
   bar:finish()
   local folder = folder_of(r, p, o.seeds, o)
-  local content, fresh = store.once(folder, "results.json", o.force, false, function() return all end)
+  local content, fresh = store.once(folder, "results.json", o.force, true, function() return all end)
   return content, new_context(r, p, o.seeds, folder, o), fresh
 end
 
+--- Seconds of work in a folder by its log, whose clock starts anew with each process that went on there.
+local function worked(folder)
+  local path = folder .. "/log.jsonl"
+  local sum, last = 0, 0
+  for line in (system.exists(path) and system.read_file(path) or ""):gmatch("[^\n]+") do
+    local time = tonumber(line:match('"time":%s*([%d.eE+-]+)')) or last
+    if time < last then sum = sum + last end
+    last = time
+  end
+  return sum + last
+end
+
+--- Seconds that the runs of all seeds took, whenever and wherever they ran.
+local function seconds_of(r, p, seeds, o)
+  local sum = 0
+  for i = 1, seeds do sum = sum + worked(folder_of(r, with_seed(p, p.seed + i - 1), 1, o)) end
+  return sum
+end
+
 --- Figures, claims and report.md from the results; run.json, written last, says that all are there.
-local function present(r, p, content, ctx, started)
-  local judged = {}
+local function present(r, p, content, ctx, o)
+  local judged, started = {}, system.clock()
   for i, claim in ipairs(r.claims) do judged[i] = claims.judge(claim, content.runs, p) end
   for _, name in ipairs(runner.sorted_keys(r.figures)) do ctx:figure(name, r.figures[name](content.runs, p)) end
   local run = {
     recipe = r, params = p, seeds = ctx.seeds, folder = ctx.folder, judged = judged, figures = ctx.figures, notes = ctx.notes,
-    seconds = system.clock() - started, stamp = require("quench.doctor").stamp(), extra = r.report and r.report(content.runs, p),
+    seconds = seconds_of(r, p, ctx.seeds, o) + system.clock() - started, stamp = require("quench.doctor").stamp(),
+    extra = r.report and r.report(content.runs, p),
   }
   system.write_file(ctx:path "report.md", report.text(run))
   local record = {
-    recipe = r.name, parameters = p, seeds = ctx.seeds, claims = judged, figures = ctx.figures, seconds = run.seconds, stamp = run.stamp,
-    finished = os.date("!%Y-%m-%dT%H:%M:%SZ"), results_sha256 = system.sha256(system.read_file(ctx:path "results.json")),
+    recipe = r.name, path = r.path, parameters = p, seeds = ctx.seeds, claims = judged, figures = ctx.figures, seconds = run.seconds,
+    stamp = run.stamp, finished = os.date("!%Y-%m-%dT%H:%M:%SZ"),
+    results_sha256 = system.sha256(system.read_file(ctx:path "results.json")),
   }
   store.write(ctx:path "run.json", record)
   return record
@@ -170,14 +203,18 @@ local function only(p, o)
   return with_seed(p, p.seed + o.index - 1), with(o, "seeds", 1)
 end
 
---- Runs a recipe with checked parameters and flags. Returns the record of run.json with results and folder.
+--- Runs a recipe with checked parameters and flags. Returns the record of run.json with results and folder;
+-- nil, "busy" where --index names a run that another process has in work, which is no failure of this one.
 function runner.perform(r, p, o)
   if o.list then return list_runs(r, p, o) end
   if o.index then p, o = only(p, o) end
-  local started = system.clock()
   local content, ctx, fresh = run_seeds(r, p, o)
+  if not content then
+    io.write(r.name, "  ", ctx.folder, "  (another process is working in it; nothing to do)\n")
+    return nil, "busy"
+  end
   local cached = not fresh and system.exists(ctx:path "run.json")
-  local record = cached and store.read(ctx:path "run.json") or present(r, p, content, ctx, started)
+  local record = cached and store.read(ctx:path "run.json") or present(r, p, content, ctx, o)
   print_run(r, ctx, record, cached)
   record.folder, record.runs = ctx.folder, content.runs
   return record

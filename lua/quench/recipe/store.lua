@@ -31,11 +31,11 @@ local function empty(folder)
   end
 end
 
---- Makes and locks a folder. Somebody else's work is waited for if wait is true, else an error.
+--- Makes and locks a folder. Somebody else's work is waited for if wait is true; gives nil if it is "try"; else an error.
 function store.claim(folder, wait)
   system.make_directories(folder)
   local lock = system.lock(folder .. "/.lock")
-  if lock then return lock end
+  if lock or wait == "try" then return lock end
   if not wait then
     error(("another process is working in %s; wait for it to end, or choose another folder with --out"):format(folder), 0)
   end
@@ -70,8 +70,10 @@ local redone = {} -- folders made again by --force in this process
 
 --- The content of folder/file, made by fn(folder) unless it is there. The result has gone through
 -- JSON either way, so that fresh and found again are the same. `again` makes it anew, once a process.
+-- With wait = "try": nil where another process works in the folder.
 function store.once(folder, file, again, wait, fn)
   local lock = store.claim(folder, wait)
+  if not lock then return nil end
   local good, result, fresh = pcall(function()
     if again and not redone[folder] then empty(folder) end
     redone[folder] = true

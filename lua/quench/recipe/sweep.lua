@@ -72,30 +72,33 @@ local function attempt(name, rest, scale)
   local good, message = pcall(function()
     local r = recipe.load(name)
     if scale and not r.scales[scale] then return "no scale " .. scale end
-    recipe.run(r, rest)
+    return select(2, recipe.run(r, rest)) -- "busy" or nothing
   end)
   collectgarbage() -- the tensors of one recipe are not there while the next runs
-  if good then return message and "skipped" or "ok", message end
+  if good then return message == "busy" and "busy" or message and "skipped" or "ok", message ~= "busy" and message or nil end
   progress.clear()
   message = tostring(message)
+  if message:find("another process is working in", 1, true) then return "busy", message:match("in (%S+);") end
   if message:find("interrupted", 1, true) then error(message, 0) end
   io.stderr:write("quench: ", name, ": ", message, "\n")
   return "failed", message:match("[^\n]*")
 end
 
 local function print_summary(rows)
-  local widest, count = 4, {ok = 0, failed = 0, skipped = 0}
+  local widest, count = 4, {ok = 0, failed = 0, skipped = 0, busy = 0}
   for _, row in ipairs(rows) do widest, count[row.state] = math.max(widest, #row.name), count[row.state] + 1 end
   io.write "\nall recipes\n"
   for _, row in ipairs(rows) do
     io.write(("  %-" .. widest .. "s  %-7s %6.0f s%s\n"):format(row.name, row.state, row.seconds, row.reason and "  " .. row.reason or ""))
   end
-  io.write(("%d ok, %d failed, %d skipped\n"):format(count.ok, count.failed, count.skipped))
+  io.write(("%d ok, %d failed, %d skipped%s\n"):format(count.ok, count.failed, count.skipped,
+    count.busy > 0 and (", %d in work elsewhere"):format(count.busy) or ""))
   return count
 end
 
 --- quench run all [FILE ...] [--scale=...]: each recipe of the program, or each file. One without
--- the scale is skipped. Returns the exit status: 1 if any failed or none ran.
+-- the scale is skipped, and so is one that another process has in work. Returns the exit status: 1 if any
+-- failed or none ran.
 function sweep.all(list)
   local runner, arguments = require "quench.recipe.runner", require "quench.recipe.arguments"
   local files, rest = split(list)
@@ -109,7 +112,7 @@ function sweep.all(list)
     rows[i] = {name = name, state = state, reason = reason, seconds = system.clock() - started}
   end
   local count = print_summary(rows)
-  return (count.failed > 0 or count.ok == 0) and 1 or 0
+  return (count.failed > 0 or count.ok + count.busy == 0) and 1 or 0
 end
 
 return sweep
