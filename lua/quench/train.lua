@@ -24,7 +24,7 @@ local spec = options.spec("q.train", {
   {"precision", "string", default = "f32", choices = {"f32", "bf16"}, doc = "of the matrix products of forward and backward pass"},
   {"accumulate", "integer", default = 1, min = 1, doc = "batches whose mean gradient makes a step"},
   {"seed", "integer", default = 0, doc = "of the data order"},
-  {"loss", "function", doc = "function(model, ids) -> scalar tensor [model:loss(ids)]"},
+  {"loss", "function", doc = "function(model, ids) -> scalar tensor [model:training_loss(ids), or model:loss(ids) where there is none]"},
   {"eval_every", "integer", default = 0, min = 0, doc = "steps between evaluations; 0: at the end only"},
   {"eval_tokens", "integer", default = 16384, min = 1, doc = "validation tokens of an evaluation", unit = "tokens"},
   {"folder", "string", doc = "where checkpoints and log.jsonl go; with it the run can be resumed"},
@@ -65,7 +65,7 @@ local function sum_gradients(self)
   for _ = 1, o.accumulate do
     local loss = q.scope(function()
       local ids = o.data:batch("train", o.batch, o.context + 1, self.stream)
-      local value = o.loss and o.loss(self.model, ids) or self.model:loss(ids)
+      local value = o.loss(self.model, ids)
       local scaled = o.accumulate > 1 and value * (1 / o.accumulate) or value
       scaled:backward()
       return value:item()
@@ -234,9 +234,12 @@ local function make_optimizer(o)
   return o.optim
 end
 
+local function usual_loss(model, ids) return (model.training_loss or model.loss)(model, ids) end
+
 --- Trains; see help(q.train).
 local function start(_, given)
   local o = spec(given)
+  o.loss = o.loss or usual_loss
   local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}, whole = true}, Run)
   self.optim = make_optimizer(o)
   self.stream, self.dropout = q.stream(o.seed, "data"), q.stream(o.seed, "dropout")

@@ -88,6 +88,71 @@ tap.test("experts", function(t)
   end
 end)
 
+-- E sum_e f_e P_e over the rows of all blocks, counted by hand from the router's inputs.
+local function imbalance(m, tokens, experts, chosen)
+  local rows, f, P = 0, {}, {}
+  for e = 1, experts do f[e], P[e] = 0, 0 end
+  nn.watching(function(record, x)
+    if record.weight:size(1) ~= experts or record.quantize ~= false then return end
+    for _, row in ipairs(q.linear(x, record.weight):totable()) do
+      local sum, order = 0, {}
+      for e = 1, experts do sum, order[e] = sum + math.exp(row[e]), e end
+      table.sort(order, function(a, b) return row[a] > row[b] end)
+      for k = 1, chosen do f[order[k]] = f[order[k]] + 1 end
+      for e = 1, experts do P[e] = P[e] + math.exp(row[e]) / sum end
+      rows = rows + 1
+    end
+  end, m.forward, m, tokens)
+  local total, most = 0, 0
+  for e = 1, experts do total, most = total + f[e] / rows * P[e] / rows, math.max(most, f[e] / rows) end
+  return experts * total, most
+end
+
+tap.test("an even load of the experts", function(t)
+  for family, extra in pairs{mixtral = {num_local_experts = 4}, olmoe = {num_experts = 8, num_experts_per_tok = 3}} do
+    extra.dtype, extra.router_aux_loss_coef, extra.seed, extra.initializer_range = "f64", 0.5, 4, 0.3
+    local m = q.models.new(family, config(extra))
+    local experts, chosen = extra.num_local_experts or 8, m.config.num_experts_per_tok
+    local inputs = ids:narrow(2, 1, 9)
+    local gap = m:training_loss(ids):item() - m:loss(ids):item()
+    t.near(gap, 0.5 * imbalance(m, inputs, experts, chosen), 1e-12, family .. ": the loss of training has the imbalance of the rows of all blocks")
+    for name, p in pairs(m:tensors()) do
+      if name:find("gate%.weight$") then q.no_grad(p.copy_, p, p:detach() * 0) end
+    end
+    t.near(m:training_loss(ids):item() - m:loss(ids):item(), 0.5 * chosen, 1e-12, family .. ": even probabilities give the number of choices")
+    local without = q.models.new(family, config{router_aux_loss_coef = 0})
+    t.equal(without:training_loss(ids):item(), without:loss(ids):item(), family .. ": and none where the coefficient is 0")
+  end
+  local plain = q.models.new("llama", config())
+  t.equal(plain:training_loss(ids):item(), plain:loss(ids):item(), "a family without experts trains on its loss")
+  t.fails(function() q.models.new("mixtral", {num_local_experts = 4, num_experts_per_tok = 5}) end,
+    "models.mixtral: num_experts_per_tok 5 is more than the 4 experts", "more choices than experts", true)
+end)
+
+local data = q.data.language{vocab = 31, order = 1, branching = 4, seed = 1, train = 20000, validation = 2000}
+for _, split in ipairs{"train", "validation"} do data:tokens(split) end -- made once and kept
+
+tap.test("training evens the load", function(t)
+  local function most_after(coefficient)
+    local m = q.models.new("mixtral",
+      config{num_local_experts = 4, num_experts_per_tok = 1, router_aux_loss_coef = coefficient, initializer_range = 0.2})
+    local gates = 0
+    for name, p in pairs(m:tensors()) do
+      if name:find("gate%.weight$") then -- the first expert's row much longer than the others: it takes most tokens
+        q.no_grad(function() p:narrow(1, 1, 1):copy_(p:detach():narrow(1, 1, 1) * 8) end)
+        gates = gates + 1
+      end
+    end
+    t.equal(gates, 2, "a router a block")
+    q.train{model = m, data = data, steps = 60, batch = 8, context = 16, optim = function(p) return q.optim.adamw(p, {lr = 0.01}) end}
+    local _, most = imbalance(m, data:batch("validation", 16, 16, q.stream(1, "load")), 4, 1)
+    return most
+  end
+  local even, free = most_after(0.1), most_after(0)
+  t.ok(even < 0.35, "the busiest of four experts has about a quarter of the tokens", even)
+  t.ok(free > even + 0.05, "and more without the term", free)
+end)
+
 tap.test("beyond outliers", function(t)
   local shapes = q.models.shapes("ant", {size = "50M"})
   local total = 0

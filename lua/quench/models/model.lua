@@ -94,16 +94,21 @@ function Model:forward(ids)
   return self:head(h)
 end
 
+local function cross_entropy(self, ids, targets)
+  if not targets then
+    local time = ids:size(2)
+    ids, targets = ids:narrow(2, 1, time - 1), ids:narrow(2, 2, time - 1)
+  end
+  return nn.cross_entropy(self:forward(ids), targets)
+end
+
 --- Mean cross-entropy in nats. Without targets: of the next token, T - 1 predictions a row.
 -- Targets (B, T) < 0 are not counted. Only the graph keeps the intermediates.
-function Model:loss(ids, targets)
-  return q.scope(function()
-    if not targets then
-      local time = ids:size(2)
-      ids, targets = ids:narrow(2, 1, time - 1), ids:narrow(2, 2, time - 1)
-    end
-    return nn.cross_entropy(self:forward(ids), targets)
-  end)
+function Model:loss(ids, targets) return q.scope(cross_entropy, self, ids, targets) end
+
+--- What training minimises: the loss, and what the family adds (models/moe.lua: the imbalance of the experts' load).
+function Model:training_loss(ids, targets)
+  return q.scope(self.class.training_loss or cross_entropy, self, ids, targets, cross_entropy)
 end
 
 --- Hidden states: the input of each block, then the normed output, each (B, T, D).
