@@ -336,8 +336,7 @@ static Status hand_over(Solve *s, const Tensor *w, Quantized *out, GptqReport *r
   out->value = s->work, out->scale = s->scale, out->zero = s->zero, out->extra = s->extra;
   s->work = s->scale = s->zero = s->extra = NULL;
   for (int64_t r = 0; r < s->rows; r++) report->loss += s->loss[r];
-  int64_t n = tensor_numel(w);
-  out->mse = s->q->squared_error(n, tensor_data(w), tensor_data(out->value)) / (double)n;
+  TRY(value_error("quant.gptq", s->q, w, out->value, &out->mse));
   out->bits = format_bits(&s->o->format, s->rows, s->n);
   return hand_over_index(s, out);
 }

@@ -42,8 +42,7 @@ static Status run(const Format *f, const Tensor *w, const HqqOptions *o, Quantiz
   k->params(f, 1, &g, data, scale, zero);
   TRY(iterate(f, &g, o, data, scale, zero, k, iterations));
   k->round(f, &g, data, scale, zero, NULL, tensor_data(out->value), NULL);
-  out->mse = k->squared_error(n, data, tensor_data(out->value)) / (double)n;
-  return OK;
+  return value_error("quant.hqq", k, w, out->value, &out->mse);
 }
 
 Status hqq(const Tensor *w, const HqqOptions *o, Quantized *out, int *iterations) {

@@ -17,4 +17,7 @@ Status scale_unit(const Format *f, const QuantKernels *k, int64_t n, const void 
 /* Scales and zero points of all groups of a whole matrix; extra gets what STORE_DYNAMIC8 stores besides. */
 Status tensor_scales(const Format *f, const QuantKernels *k, double unit, const Groups *g, const void *w, Tensor *scale, Tensor *zero, Tensor **extra);
 
+/* Mean squared error of value against w; ERR_NUMERIC where a level of the format lies beyond the type's largest number. */
+Status value_error(const char *op, const QuantKernels *k, const Tensor *w, const Tensor *value, double *mse);
+
 #endif

@@ -1,4 +1,6 @@
 /* rtn.c - round to nearest: each group's scale from its own values, each value by itself. */
+#include <math.h>
+
 #include "kernel/kernel.h"
 #include "quant/quant.h"
 #include "quant/parts.h"
@@ -40,6 +42,12 @@ Status tensor_scales(const Format *f, const QuantKernels *k, double unit, const 
   return OK;
 }
 
+Status value_error(const char *op, const QuantKernels *k, const Tensor *w, const Tensor *value, double *mse) {
+  int64_t n = tensor_numel(w);
+  *mse = n ? k->squared_error(n, tensor_data(w), tensor_data(value)) / (double)n : 0;
+  return isfinite(*mse) ? OK : finite_check(op, "the rounded weight", value);
+}
+
 static Status round_all(const Format *f, const Tensor *w, const Groups *g, Random *random, Quantized *out) {
   const QuantKernels *k = quant_kernels_for(w);
   int64_t n = tensor_numel(w);
@@ -49,8 +57,7 @@ static Status round_all(const Format *f, const Tensor *w, const Groups *g, Rando
   TRY(tensor_scales(f, k, unit, g, data, out->scale, out->zero, &out->extra));
   k->round(f, g, data, tensor_data(out->scale), tensor_data(out->zero), random, tensor_data(out->value), out->codes ? tensor_data(out->codes) : NULL);
   if (random) random->counter += (uint64_t)(n + 3) / 4;
-  out->mse = n ? k->squared_error(n, data, tensor_data(out->value)) / (double)n : 0;
-  return OK;
+  return value_error("quant.rtn", k, w, out->value, &out->mse);
 }
 
 Status rtn(const Format *f, const Tensor *w, Random *random, bool codes, Quantized *out) {

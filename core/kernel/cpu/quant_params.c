@@ -68,6 +68,11 @@ static real store_scale(const Format *f, double unit, real scale, double m) {
   }
 }
 
+/* (high - low) / steps; each end by itself where the difference is beyond the type's largest number. */
+static real per_step(real low, real high, real steps) {
+  return high - low <= REAL_MAX ? (high - low) / steps : high / steps - low / steps;
+}
+
 /* Scale and zero of a group whose extent is shrunk by clip. */
 static void scale_of(const Format *f, double unit, const Extent *e, real clip, real *scale, real *zero) {
   real low = e->low * clip, high = e->high * clip, steps = (real)(f->grid.high - f->grid.low);
@@ -76,19 +81,19 @@ static void scale_of(const Format *f, double unit, const Extent *e, real clip, r
   switch (f->range) {
     case RANGE_MINMAX:
       low = real_min(low, 0), high = real_max(high, 0);
-      if (!((high - low) / steps > 0)) low = -1, high = 1; /* all zero, or too small to divide */
-      s = (high - low) / steps;
+      if (!(per_step(low, high, steps) > 0)) low = -1, high = 1; /* all zero, or too small to divide */
+      s = per_step(low, high, steps);
       *zero = real_round(-low / s) + (real)f->grid.low;
       break;
     case RANGE_MINMAX_RAW:
-      s = real_max(high - low, (real)1e-5) / steps;
+      s = high - low > (real)1e-5 ? per_step(low, high, steps) : (real)1e-5 / steps;
       *zero = between(-real_round(low / s), (real)f->grid.low, (real)f->grid.high);
       break;
     case RANGE_MINMAX_REAL:
-      s = high - low > (real)1e-4 ? real_max((high - low) / steps, (real)5e-5) : 1;
+      s = high - low > (real)1e-4 ? real_max(per_step(low, high, steps), (real)5e-5) : 1;
       *zero = -low / s;
       break;
-    case RANGE_GPTQ: s = (m + m) / steps > 0 ? (m + m) / steps : 2 / steps; break;
+    case RANGE_GPTQ: s = per_step(-m, m, steps) > 0 ? per_step(-m, m, steps) : 2 / steps; break;
     case RANGE_ABSMAX: s = m / (real)f->grid.reach; break;
     case RANGE_ABSMEAN: s = (real)(f->factor * e->magnitude / f->grid.reach) * clip; break;
     case RANGE_RMS: s = (real)((f->factor * sqrt(e->square) * clip + 1e-8) / f->grid.reach); break;

@@ -29,6 +29,7 @@ end
 function kinds.outlier(inputs)
   local f = format.format(inputs.format)
   return function(x)
+    if x:numel() == 0 then return x end
     local calm = x:detach():abs():view(-1, x:size(-1)):max(1):lt(inputs.threshold)
     local rest = x * calm
     return fake.ste(rest, f) + (x - rest)

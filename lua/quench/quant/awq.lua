@@ -44,6 +44,7 @@ local function search_layers(weights, mean, h, f, grid)
     for _, w in ipairs(weights) do total = total + q.scope(function() return quadratic(c.rtn(w * s, f) / s - w, h) end) end
     if total < best_error then best, best_error = s, total end
   end
+  if not best then options.fail("q.quant.awq: the output error is beyond %s: weights or inputs are too large", weights[1]:dtype()) end
   return best
 end
 
@@ -129,8 +130,7 @@ local spec = options.spec("q.quant.awq", entries)
 function M.awq(w, x, o)
   o = spec(o)
   local list = type(w) == "table" and w or {w}
-  local stats = getmetatable(x) == inputs_of.Inputs and x
-    or inputs_of.new(list[1]:size(2), list[1]:dtype(), {hessian = true, channels = true}):add(x)
+  local stats = inputs_of.of("q.quant.awq", list, x, {hessian = true, channels = true})
   local values, reports = M.run(list, stats, o)
   if type(w) == "table" then return values, reports end
   return values[1], reports[1]

@@ -27,7 +27,7 @@ local function is_square(t, n) return t:ndim() == 2 and t:size(1) == n and t:siz
 local function hessian_of(x, w)
   if getmetatable(x) == inputs.Inputs then return x:hessian(), x.tokens end
   if is_square(x, w:size(-1)) then return x end
-  local h = inputs.hessian(w:size(-1), w:dtype()):add(x)
+  local h = inputs.of("quant.gptq", {w}, x, {hessian = true})
   return h:hessian(), h.tokens
 end
 

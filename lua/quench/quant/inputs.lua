@@ -35,7 +35,8 @@ function Inputs:add(x, full)
   end
   x = x:detach():contiguous():view(-1, self.size)
   self.tokens = self.tokens + x:size(1)
-  if self.sum then c.hessian_add(self.sum, x) end
+  if self.sum then c.hessian_add(self.sum, x) -- says itself where x is not finite
+  elseif not x:all_finite() then options.fail("q.quant: inputs (%s) hold NaN or infinity", table.concat(x:shape(), ", ")) end
   if self.drift_sum then c.drift_add(self.drift_sum, full:detach():contiguous():view(-1, self.size), x) end
   if self.total and x:size(1) > 0 then
     local size = x:abs()
@@ -94,4 +95,16 @@ help.add{"q.quant.hessian", hessian, "hessian(size, dtype) -> object with :add(x
   shapes = "x (..., size); hessian (size, size) = (2 / tokens) sum x x^T", errors = "NaN in the inputs; no inputs at all",
   example = "local h = q.quant.hessian(64)\nh:add(q.randn(128, 64))\nprint(h:hessian())", see = {"q.quant.gptq"}}
 
-return {new = new, hessian = hessian, Inputs = Inputs}
+--- What a method was given: statistics, or inputs x to sum up for weights (out, in) that share them; both are checked.
+local function of(name, weights, x, needs)
+  for _, w in ipairs(weights) do
+    if w:ndim() ~= 2 or w:numel() == 0 then
+      options.fail("%s: a weight must be (out, in) and not empty, got (%s)", name, table.concat(w:shape(), ", "))
+    end
+  end
+  local stats = getmetatable(x) == Inputs and x or new(weights[1]:size(2), weights[1]:dtype(), needs):add(x)
+  if stats.tokens == 0 then options.fail("%s: no calibration inputs were seen (0 tokens)", name) end
+  return stats
+end
+
+return {new = new, of = of, hessian = hessian, Inputs = Inputs}

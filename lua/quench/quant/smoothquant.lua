@@ -34,14 +34,15 @@ function M.run_smooth(weights, inputs, o)
     local m = w:abs():max(1)
     largest = largest and largest:maximum(m) or m
   end
-  local s = (inputs:max_abs():clamp(1e-5) ^ o.alpha / largest:clamp(1e-5) ^ (1 - o.alpha)):clamp(1e-5)
+  local seen = inputs.tokens > 0 -- an expert may have seen nothing: then nothing is moved
+  local s = not seen and largest * 0 + 1 or (inputs:max_abs():clamp(1e-5) ^ o.alpha / largest:clamp(1e-5) ^ (1 - o.alpha)):clamp(1e-5)
   local how = {kind = "smooth", format = format.plain(af)}
   local input = activations.input(how, s)
   local values, reports = {}, {}
   for i, w in ipairs(weights) do
     local y, r = c.rtn(w * s, wf)
     values[i], reports[i] = y / s, r
-    r.channel_scale, r.input, r.inputs, r.format, r.mse = s, input, how, format.plain(wf), ((y / s - w) ^ 2):mean():item()
+    r.channel_scale, r.input, r.inputs, r.format, r.unseen, r.mse = s, input, how, format.plain(wf), not seen or nil, ((y / s - w) ^ 2):mean():item()
     r.bits = r.bits + 32 / w:size(1) -- the channels' scales; folded into the layer before, they cost nothing
   end
   return values, reports
@@ -53,7 +54,7 @@ local smooth = options.spec("q.quant.smoothquant", M.smooth_entries)
 function M.smoothquant(w, x, o)
   o = smooth(o)
   local list = type(w) == "table" and w or {w}
-  local stats = getmetatable(x) == inputs_of.Inputs and x or inputs_of.new(list[1]:size(2), list[1]:dtype(), {channels = true}):add(x)
+  local stats = inputs_of.of("q.quant.smoothquant", list, x, {channels = true})
   local values, reports = M.run_smooth(list, stats, o)
   if type(w) == "table" then return values, reports end
   return values[1], reports[1]
