@@ -8,17 +8,10 @@ local lab = q.lab
 
 local function plan(p) return lab.plan(p, p.rates * (p.steps + p.cooldown)) end
 
---- The peak rates, lowest first: geometric from lr / span to lr.
-local function peaks(p)
-  local list = {}
-  for i = 1, p.rates do list[i] = p.lr * p.span ^ ((i - p.rates) / (p.rates - 1)) end
-  return list
-end
-
 local function run(p, ctx)
   lab.afford(p, plan(p))
   local data, results = lab.data(p), {rates = {}}
-  for i, lr in ipairs(peaks(p)) do
+  for i, lr in ipairs(lab.peaks(p)) do
     local r, folder = lab.annealed(ctx, lab.with(p, {lr = lr}), data, ("peak rate %.2g"):format(lr))
     results.rates[i] = {lr = lr, points = r.points}
     if i == p.rates then results.yardstick = lab.yardstick(p, data, folder) end
@@ -30,25 +23,15 @@ end
 
 local function last(r) return lab.last(r.points) end
 
---- The ends of the two rates with the lowest final losses, lower rate first.
-local function best_two(result)
-  local order = {}
-  for i, r in ipairs(result.rates) do order[i] = {lr = r.lr, point = last(r)} end
-  table.sort(order, function(a, b) return a.point.loss < b.point.loss end)
-  local a, b = order[1], order[2]
-  if a.lr > b.lr then a, b = b, a end
-  return a.point, b.point
-end
-
 local function near(key)
   return function(result)
-    local low, high = best_two(result)
+    local low, high = lab.best_two(result.rates)
     return lab.contrast(high[key], low[key])
   end
 end
 
 local function gap(result)
-  local low, high = best_two(result)
+  local low, high = lab.best_two(result.rates)
   return math.abs(high.loss - low.loss)
 end
 

@@ -210,18 +210,20 @@ end
 --- Steps of warmup: p.warmup, or that share of `steps`.
 function lab.warmup(p, steps) return p.warmup < 1 and math.floor(p.warmup * steps + 0.5) or p.warmup end
 
---- The constant-rate run of a setting, with checkpoints at `forks` and each `every` steps, and measurements at `points`.
--- o: steps, forks, every, points, formats, label. Returns {points=} and its folder.
+--- A run of a setting with checkpoints at `forks` and each `every` steps, and measurements at `points`: at a constant rate, or
+-- under o.schedule = "cosine" or "linear" down to 0 at the last step.
+-- o: steps, forks, every, points, formats, label, schedule. Returns {points=} and its folder.
 function lab.stable(ctx, p, data, o)
-  local warmup = q.schedule.constant{warmup = lab.warmup(p, o.steps)}
-  local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, every = o.every, points = o.points,
+  local warmup = lab.warmup(p, o.steps)
+  local schedule = o.schedule and q.schedule[o.schedule]{steps = o.steps, warmup = warmup} or q.schedule.constant{warmup = warmup}
+  local key = key_of(p, "stable", {steps = o.steps, forks = o.forks, every = o.every, points = o.points, schedule = o.schedule,
     formats = o.formats})
   return ctx:once(key, function(folder)
     local run = q.train{
-      model = lab.model(p, p.seed), data = data, optim = optimizer(p), schedule = warmup, steps = o.steps, batch = p.batch,
+      model = lab.model(p, p.seed), data = data, optim = optimizer(p), schedule = schedule, steps = o.steps, batch = p.batch,
       context = p.context, seed = p.seed, folder = folder, keep = o.forks, checkpoint_every = o.every,
       progress = function(x) return ctx:progress(x) end,
-      probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or "constant rate",
+      probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or o.schedule or "constant rate",
     }
     return {points = lab.curve(run.log, p)}
   end)

@@ -47,4 +47,26 @@ tap.test("averaging: table T5", function(t)
     {["C4, full precision"] = true})
 end)
 
+tap.test("schedules: exponents of the two papers", function(t)
+  local function ends(exponent)
+    local list = {}
+    for i = 1, 4 do
+      local e = 0.01 * (2 ^ i) ^ exponent
+      list[i] = {points = {{step = 2 ^ i, gptq3 = 5 * e, gptq4 = e}}}
+    end
+    return list
+  end
+  check(t, "schedules", {cosine = ends(0.51), cooldowns = ends(0.05)}, {cosine = ends(0.05), cooldowns = ends(0.05)})
+  t.ok(verdicts("schedules", {cosine = ends(0 / 0), cooldowns = ends(0)})[3]:find "not decidable", "no exponent without positive errors")
+end)
+
+tap.test("weight_decay", function(t)
+  local function decays(...)
+    local list = {}
+    for i, three in ipairs{...} do list[i] = {decay = i, points = {nats(3.40 + 0.01 * i, three, three - 0.1)}} end
+    return {decays = list}
+  end
+  check(t, "weight_decay", decays(3.7, 3.68, 3.66), decays(3.6, 3.63, 3.68), {["C5, equal loss"] = true})
+end)
+
 tap.done()

@@ -64,6 +64,16 @@ tap.test("steps, contrast, parameters", function(t)
   t.equal(p.lr .. " " .. p.steps, "2 5", "with")
 end)
 
+tap.test("exponent, best two, peaks", function(t)
+  t.near(lab.exponent({1, 10, 100}, {3, 3 * 10 ^ 0.4, 3 * 100 ^ 0.4}), 0.4, 1e-12, "of a power law")
+  t.equal(select(2, lab.exponent({1, 2}, {1, -1})), "an error is not positive", "none without a logarithm")
+  local a, b = lab.best_two{{points = {{loss = 9}, {loss = 2}}}, {points = {{loss = 3}}}, {points = {{loss = 1}}}}
+  t.equal(a.loss .. " " .. b.loss, "2 1", "in the order of the list")
+  local peaks = lab.peaks{rates = 3, lr = 8, span = 16}
+  t.near(peaks[1] * peaks[2], 0.5 * 2, 1e-12, "geometric")
+  t.equal(peaks[3], 8, "up to lr")
+end)
+
 tap.test("curves", function(t)
   local layers = {}
   local runs = {{points = {{a = 1, b = 4}, {a = 2, b = 5}}}, {points = {{a = 3, b = 6}, {a = 6, b = 9}}}}
@@ -117,6 +127,10 @@ tap.test("annealed", function(t)
   t.equal(table.concat(steps, " "), "8 16 24 26 28 30 32", "a constant rate and its cooldown, in order")
   t.equal(lab.last(adamw.points).scale, 0, "down to a rate of 0")
   local adamc = lab.annealed(ctx, lab.with(p, {optim = "adamc"}), data, "two")
+  local _, cosine = lab.stable(ctx, p, data, {steps = 24, forks = {}, points = {24}, formats = {}, schedule = "cosine"})
+  local log = q.system.read_file(cosine .. "/log.jsonl")
+  t.ok(log:find '"scale":0,"step":24' and log:find '"step":24' and not log:find '"scale":1,.-"step":23', "a cosine ends at a rate of 0", log)
+  ctx.runs = ctx.runs - 1
   t.ok(lab.last(adamc.points).loss ~= lab.last(adamw.points).loss and ctx.runs == 4, "the optimizer is part of the key")
 end)
 

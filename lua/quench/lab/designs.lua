@@ -128,6 +128,37 @@ return function(lab)
 
   function lab.last(points) return points[#points] end
 
+  --- Peak rates, lowest first: p.rates of them, geometric from lr / span to lr.
+  function lab.peaks(p)
+    local list = {}
+    for i = 1, p.rates do list[i] = p.lr * p.span ^ ((i - p.rates) / (p.rates - 1)) end
+    return list
+  end
+
+  --- The ends of the two runs with the lowest final losses, in the order of the list.
+  function lab.best_two(list)
+    local order = {}
+    for i, r in ipairs(list) do order[i] = {i, lab.last(r.points)} end
+    table.sort(order, function(a, b) return a[2].loss < b[2].loss end)
+    local a, b = order[1], order[2]
+    if a[1] > b[1] then a, b = b, a end
+    return a[2], b[2]
+  end
+
+  --- The exponent of a power law y ~ x^exponent by least squares on the logarithms; nil and why where y is not positive.
+  function lab.exponent(x, y)
+    local n, mx, my, xx, xy = #x, 0, 0, 0, 0
+    for i = 1, n do
+      if not (y[i] > 0) then return nil, "an error is not positive" end
+      mx, my = mx + math.log(x[i]) / n, my + math.log(y[i]) / n
+    end
+    for i = 1, n do
+      local d = math.log(x[i]) - mx
+      xx, xy = xx + d * d, xy + d * (math.log(y[i]) - my)
+    end
+    return xy / xx
+  end
+
   for name, record in pairs{
     annealed_params = {"(more) -> list", "Parameters of an annealed run, with the recipe's own behind them."},
     annealed_scales = {"(own) -> scales", "The scales of an annealed run, under the recipe's own values."},
@@ -143,6 +174,9 @@ return function(lab)
     annealed = {"(ctx, p, data, label) -> {points=, from=}, folder, stable folder", "A constant rate and its cooldown, joined."},
     measure = {"(p, data, weights, formats, step) -> point", "The quantization errors of a checkpoint, or of weights by name."},
     contrast = {"(a, b) -> number", "(a - b) / (|a| + |b|), in [-1, 1]."},
+    peaks = {"(p) -> rates", "Peak rates, geometric from lr / span to lr."},
+    best_two = {"(list) -> point, point", "The ends of the two runs with the lowest final losses, in the order of the list."},
+    exponent = {"(x, y) -> number", "The exponent of a power law, by least squares on the logarithms."},
     last = {"(points) -> point", "The last measured point."},
   } do
     help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}
