@@ -33,6 +33,25 @@ static void mix(int64_t m, int64_t n, const int8_t *base, bool transpose, real *
   }
 }
 
+/* The same for n = 1, where a strip would hold a single value: vectors run along the matrix. */
+static void mix_one(int64_t m, const int8_t *base, bool transpose, real *x) {
+  real y[LARGEST] = {0};
+  for (int64_t a = 0; a < m; a++) {
+    const int8_t *row = base + a * m;
+    if (transpose) {
+      real sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t b = 0; b < m; b++) sum += (real)row[b] * x[b];
+      y[a] = sum;
+    } else {
+      real value = x[a];
+#pragma omp simd
+      for (int64_t b = 0; b < m; b++) y[b] += (real)row[b] * value;
+    }
+  }
+  memcpy(x, y, (size_t)m * sizeof *y);
+}
+
 void K(quant_hadamard)(int64_t rows, int64_t cols, int64_t block, int64_t odd, const int8_t *base, bool transpose, const void *x, void *y) {
   int64_t blocks = block ? cols / block : 0, n = block / odd;
   real scale = 1 / real_sqrt((real)block);
@@ -42,6 +61,7 @@ void K(quant_hadamard)(int64_t rows, int64_t cols, int64_t block, int64_t odd, c
     real *to = (real *)y + k * block;
     for (int64_t i = 0; i < block; i++) to[i] = from[i] * scale;
     for (int64_t a = 0; a < odd; a++) butterflies(n, to + a * n);
-    if (base) mix(odd, n, base, transpose, to);
+    if (base && n == 1) mix_one(odd, base, transpose, to);
+    else if (base) mix(odd, n, base, transpose, to);
   }
 }
