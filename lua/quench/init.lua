@@ -27,6 +27,7 @@ local modules = {
   quant = "quench.quant",
   recipe = "quench.recipe",
   schedule = "quench.schedule",
+  sweeps = "quench.sweeps",
   tokenizer = "quench.tokenizer",
   train = "quench.train",
   trajectory = "quench.trajectory",

@@ -1,0 +1,74 @@
+-- The recipes of "Beyond Outliers" at smoke scale: same bytes when forced, models shared, claims judged.
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+local sh = dofile "tests/shell.lua"
+local folder = sh.folder()
+
+local figures = {
+  outliers = {"correlation", "rates"}, optimizers = {"rates", "training"},
+}
+
+local function read(path) return q.system.read_file(folder .. "/" .. path) end
+
+local function quench(arguments) return sh(("cd %s && $Q run %s --quiet --scale=smoke"):format(folder, arguments)) end
+
+tap.test("sizes, rates and comparisons", function(t)
+  local p = {vocab = 512, heads = 3, head = 16, layers = 2, batch = 8, context = 128, per_parameter = 20, rates = 3, ratio = 3}
+  local m = q.models.new("ant", {vocab_size = 512, num_hidden_layers = 2, num_attention_heads = 3, head_dim = 16})
+  local weights = 0
+  for _, w in ipairs(m:parameters()) do
+    if w:ndim() == 2 then weights = weights + w:numel() end
+  end
+  t.equal(q.sweeps.weights(p), weights, "counts the model's matrices")
+  t.equal(q.sweeps.steps(p), math.floor(20 * weights / 1024 + 0.5), "20 tokens for each")
+  t.near(q.sweeps.factors(p), {1 / 3, 1, 3}, 1e-15, "rates around the preset's")
+  t.equal(q.sweeps.sized(p, {layers = 5}).layers * q.sweeps.sized(p, {layers = 5}).head, 80, "another size, the rest as it was")
+  local result = {}
+  for i, name in ipairs(q.sweeps.optimizers) do result[name] = i end
+  local function same(v) return v end
+  t.equal(q.sweeps.lead(result, "adamw", same), -1, "ahead of the best other")
+  t.equal(q.sweeps.lead(result, "soap", same, nil, math.max), 1, "and of the worst")
+  t.equal(q.sweeps.lead(result, "soap", same, {"psgd", "soap"}), 3, "among those named, itself left out")
+  t.equal(q.sweeps.count(result, function(v) return v > 4 end), 2, "counts")
+end)
+
+tap.test("a rate that diverges is left out", function(t)
+  local p = q.recipe.load("optimizers").spec{layers = 1, head = 8, vocab = 256, batch = 2, context = 32, per_parameter = 0.125, eval_tokens = 64,
+    rates = 1}
+  local data = {tokenizer = q.tokenizer.bytes(), batch = function() return q.zeros(2, 33, "i32") end}
+  local ctx = {once = function(_, _, fn) return fn(folder .. "/none"), folder .. "/none" end}
+  function ctx:progress(x) return q.progress{total = x.total, label = x.label, quiet = self == ctx} end
+  local bad = setmetatable({batch = function() error("the loss became nan", 0) end}, {__index = data})
+  local r = q.sweeps.train(p, ctx, bad, {name = "adamw", factor = 1})
+  t.ok(r.diverged and not r.loss and r.lr == 3e-3, "diverged, without a loss")
+  t.fails(function() q.sweeps.sweep(p, ctx, bad, "adamw") end, "adamw diverges at all 1 rates", "no rate is left")
+  bad.batch = function() error("another failure", 0) end
+  t.fails(function() q.sweeps.train(p, ctx, bad, {name = "adamw", factor = 1}) end, "another failure", "other errors stay errors")
+end)
+
+local names = {}
+for name in pairs(figures) do names[#names + 1] = name end
+table.sort(names)
+
+tap.test("smoke", function(t)
+  local trained
+  for _, name in ipairs(names) do
+    local out, err, status = quench(name)
+    local path = out:match("(out/" .. name .. "/%x+)")
+    if not t.ok(status == 0 and path, name .. " runs", out .. err) then return end
+    local before = {results = read(path .. "/results.json")}
+    for _, f in ipairs(figures[name]) do before[f] = read(path .. "/" .. f .. ".png") end
+    t.ok(not out:find("nothing measured", 1, true) and not out:find("not a number", 1, true), name .. ": all claims are measured", out)
+    out, err, status = quench(name .. " --force --out=again")
+    t.equal(q.system.read_file(folder .. "/" .. path:gsub("^out", "again") .. "/results.json"), before.results, name .. ": the same results")
+    for _, f in ipairs(figures[name]) do
+      t.ok(read((path:gsub("^out", "again")) .. "/" .. f .. ".png") == before[f], name .. ": the same " .. f .. ".png", out .. err .. status)
+    end
+  end
+  trained = #q.system.list(folder .. "/out/shared")
+  local runs = 6 * q.sweeps.scales().smoke.rates
+  t.equal(trained, runs, "each model is trained once for all recipes")
+end)
+
+sh.clean()
+tap.done()
