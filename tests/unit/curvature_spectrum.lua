@@ -252,6 +252,42 @@ tap.test("progress and Ctrl-C", function(t)
   t.fails(function() curvature.trace(op, {samples = 500, progress = press, partial = false}) end, "interrupted", "partial = false raises")
   local top = curvature.top(op, {k = 1, tolerance = 1e-14, progress = press})
   t.ok(top.interrupted and top.products == 6 and top.errors[1] > 0 and not top.converged, "eigenvalues so far, with their residuals")
+  local w, within = q.linalg.eigh(a):totable(), 0
+  for at = 3, 40 do -- a basis of 10 restarts every few products
+    local function stop(i)
+      if i == at then io.popen("kill -INT " .. q.system.process()):close() end
+    end
+    local part = curvature.top(op, {k = 2, basis = 10, products = 60, tolerance = 1e-13, progress = stop})
+    for k, value in ipairs(part.values) do
+      local nearest = math.huge
+      for _, x in ipairs(w) do nearest = math.min(nearest, math.abs(x - value)) end
+      if part.interrupted and part.products == at and part.errors[k] > 0 and nearest <= part.errors[k] * (1 + 1e-9) + 1e-12 then within = within + 1 end
+    end
+  end
+  t.equal(within, 76, "wherever it comes, each value so far lies within its error of an eigenvalue")
+  for at = 2, 29 do
+    local e = curvature.trace(op, {samples = 30, method = "hutch++", progress = function(i)
+      if i == at then io.popen("kill -INT " .. q.system.process()):close() end
+    end})
+    if not (e.interrupted and e.error > 0 and e.products == at and e.samples == (at < 22 and math.min(at, 10) or at - 20)) then
+      t.ok(false, "hutch++ stopped after product " .. at, tostring(e))
+    end
+  end
+  local early = curvature.trace(op, {samples = 600, method = "hutch++", progress = press})
+  t.near(early.value, curvature.trace(op, with{samples = 6}).value, 1e-13, "hutch++ stopped in its sketch: Hutchinson of the same signs")
+  local density = curvature.density(op, {steps = 20, starts = 2, progress = press})
+  t.equal(#density.rules[1].nodes, 6, "a density so far: a rule of fewer nodes")
+  t.ok(density.interrupted and density.products == 6, "marked as such")
+  t.near(density.mean.value, curvature.density(op, with{steps = 6, starts = 1}).mean.value, 1e-12, "with the right moments")
+  local diagonal = curvature.diagonal(op, {samples = 500, progress = press})
+  local six = curvature.diagonal(op, with{samples = 6})
+  t.ok(diagonal.interrupted and diagonal.samples == 6 and gap(diagonal.value[1], six.value[1]) == 0 and gap(diagonal.error[1], six.error[1]) == 0,
+    "the diagonal of six samples, with their errors")
+  local power = curvature.power(op, {products = 500, tolerance = 1e-14, progress = press})
+  t.ok(power.interrupted and power.products == 6 and power.error > 0, "power iteration so far")
+  local estimate = require "quench.curvature.estimate"
+  t.fails(function() estimate.whole(curvature.trace, op, {samples = 500, progress = press}) end, "interrupted", "in a recipe's run it raises")
+  t.ok(curvature.trace(op, {samples = 500, progress = press}).interrupted, "and not behind it")
   t.fails(function() curvature.trace(op, {samples = 9, progress = function() error("my own mistake") end}) end, "my own mistake",
     "other errors pass")
 end)

@@ -62,17 +62,21 @@ function M.density(...)
   local op, o = operator.resolve(M.spec, ...)
   local stream = q.stream(o.seed, "curvature/density")
   local steps = math.min(o.steps, op.dimension)
-  local rules, run = {}, nil
+  local rules, run, done = {}, nil, 0
   local _, interrupted = estimate.loop(o, "density of " .. op.name, steps * o.starts, op, function()
     run = run or lanczos.run(op, stream, steps + 1)
     run:step()
+    done = done + 1
     if #run.t < steps and not run.complete then return false end
     local nodes, weights = rule(run)
     run.basis:free()
-    run = nil
-    rules[#rules + 1] = {nodes = nodes, weights = weights}
+    run, rules[#rules + 1] = nil, {nodes = nodes, weights = weights}
     return #rules == o.starts
-  end, steps)
+  end, 2)
+  if #rules == 0 then -- Ctrl-C in the first start: a rule of fewer nodes, exact to a lower degree
+    local nodes, weights = rule(run)
+    rules[1] = {nodes = nodes, weights = weights}
+  end
   if run then run.basis:free() end
   local low, high, span = range_of(rules, 0.05)
   local width = o.width or span / 200
@@ -86,7 +90,7 @@ function M.density(...)
     y[i], errors[i] = estimate.mean(values)
   end
   return {x = x, y = y, error = errors, width = width, rules = rules, mean = moment(rules, 1), square = moment(rules, 2),
-    products = steps * #rules, interrupted = interrupted, cost = op.cost}
+    products = done, interrupted = interrupted, cost = op.cost}
 end
 
 return M

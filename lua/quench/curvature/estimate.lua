@@ -2,7 +2,7 @@
 --
 -- Every estimator of q.curvature is a loop of rounds, each of which ends by appending to a list.
 -- So a loop that Ctrl-C ends early leaves whole rounds behind, and the estimate so far has its
--- standard error like any other.
+-- standard error like any other. Inside q.recipe's run no part is ever taken for the whole: there Ctrl-C stops.
 
 local q = require "quench"
 local system = require "quench.c.system"
@@ -73,19 +73,31 @@ local function duration(seconds)
     and ("%.0f min"):format(seconds / 60) or ("%.1f h"):format(seconds / 3600)
 end
 
---- Says what a loop of `rounds` products will cost, where that is worth saying.
+local whole = false -- inside estimate.whole
+
+--- fn(...), in which Ctrl-C ends every loop with an error: results that are kept must not be parts.
+function estimate.whole(fn, ...)
+  local before = whole
+  whole = true
+  local results = {pcall(fn, ...)}
+  whole = before
+  if not results[1] then error(results[2], 0) end
+  return unpack(results, 2, table.maxn(results))
+end
+
+--- Says what a loop of `rounds` products (or whatever operator.unit names) will cost, where that is worth saying.
 local function announce(o, label, rounds, operator)
-  local seconds = rounds * operator.cost.seconds
+  local seconds, unit = rounds * operator.cost.seconds, operator.unit or "product"
   if o.progress == false or type(o.progress) == "function" or (seconds < NOTICE and not o.progress) then return end
-  progress.message("%s: up to %d products (%s parameters, %d batch%s), about %s", label, rounds, operator.dimension, #operator.terms,
-    #operator.terms == 1 and "" or "es", duration(seconds))
+  progress.message("%s: up to %d %s%s (%s parameters, %d batch%s), about %s", label, rounds, unit, unit == "batch" and "es" or "s",
+    operator.dimension, #operator.terms, #operator.terms == 1 and "" or "es", duration(seconds))
 end
 
 --- Calls round(i) for i = 1 .. rounds until it returns true. Returns how many rounds were done and whether
 -- Ctrl-C ended it; before `enough` rounds are done, and always with partial = false, Ctrl-C raises as usual.
 function estimate.loop(o, label, rounds, operator, round, enough)
   announce(o, label, rounds, operator)
-  local bar = type(o.progress) ~= "function" and q.progress{total = rounds, label = label, unit = "product", quiet = o.progress == false}
+  local bar = type(o.progress) ~= "function" and q.progress{total = rounds, label = label, unit = operator.unit or "product", quiet = o.progress == false}
   local done = 0
   local ok, message = pcall(function()
     for i = 1, rounds do
@@ -97,7 +109,7 @@ function estimate.loop(o, label, rounds, operator, round, enough)
   end)
   if bar then bar:finish() end
   if ok then return done, false end
-  if not tostring(message):find("interrupted", 1, true) or o.partial == false or done < (enough or 1) then error(message, 0) end
+  if not tostring(message):find("interrupted", 1, true) or o.partial == false or whole or done < (enough or 1) then error(message, 0) end
   system.clear_interrupt()
   if bar and not bar.quiet then progress.message("%s: interrupted after %d of %d; the result is the estimate so far", label, done,
     rounds) end
@@ -107,7 +119,7 @@ end
 --- The options that every loop has; see options.spec.
 estimate.options = {
   {"progress", "boolean|function", doc = "false: silent; function(round, rounds, values): called after each round"},
-  {"partial", "boolean", default = true, doc = "Ctrl-C returns the estimate so far; false: it raises, as recipes want"},
+  {"partial", "boolean", default = true, doc = "Ctrl-C returns the estimate so far; false, and always in a recipe's run: it raises"},
   {"seed", "integer", default = 0, doc = "of the random directions"},
 }
 

@@ -47,24 +47,27 @@ function Run:step()
   q.scope(function()
     local j = self.basis.count
     local w = self.op:product(self.basis:row(j))
-    local c = self.basis:project_out(w)
-    self.t[j] = c -- row j of T up to the diagonal; what stands left of the coupling is rounding
+    local c = self.basis:project_out(w) -- row j of T up to the diagonal; what stands left of the coupling is rounding
     local norm = w:norm()
-    local scale = self:scale()
-    local closed = norm <= scale * (self.op.dtype == "f64" and 1e-13 or 1e-6)
-    self.beta = closed and 0 or norm
-    if j >= self.op.dimension then self.complete, self.beta = true, 0 return end
-    if not closed then self.basis:push(w * (1 / norm)) return end
-    for _ = 1, 5 do
-      if select(2, self.basis:add(self.op.layout:unit(self.stream))) then return end
-    end
-    self.complete = true
+    local closed = norm <= self:scale(c, j) * (self.op.dtype == "f64" and 1e-13 or 1e-6)
+    local last = j >= self.op.dimension or closed and not self:start_again()
+    if not closed and not last then self.basis:push(w * (1 / norm)) end
+    self.coupling = nil
+    self.t[j], self.beta, self.complete = c, (closed or last) and 0 or norm, last -- at once: Ctrl-C finds whole steps
   end)
 end
 
---- The largest entry of T: the size of the operator as far as it is known.
-function Run:scale()
-  local largest = 0
+--- A fresh random direction behind a closed space; false if none is left.
+function Run:start_again()
+  for _ = 1, 5 do
+    if select(2, self.basis:add(self.op.layout:unit(self.stream))) then return true end
+  end
+  return false
+end
+
+--- The largest entry of T with a new row j: the size of the operator as far as it is known.
+function Run:scale(new, j)
+  local largest = math.max(math.abs(new[j]), math.abs(new[j - 1] or 0))
   for j, row in ipairs(self.t) do largest = math.max(largest, math.abs(row[j]), math.abs(row[j - 1] or 0)) end
   return largest
 end
@@ -79,27 +82,33 @@ function Run:ritz()
   return q.scope(function()
     local w, v = q.linalg.eigh(q.tensor(full, "f64"))
     local values, rows, residuals = w:totable(), v:t():totable(), {}
-    for i = 1, m do residuals[i] = math.abs(self.beta * rows[i][m]) end
+    for i = 1, m do
+      local left = self.beta * rows[i][m]
+      if self.coupling then -- no step since the restart: every kept vector leaves its own residual along the newest direction
+        left = 0
+        for k = 1, m do left = left + rows[i][k] * self.coupling[k] end
+      end
+      residuals[i] = math.abs(left)
+    end
     return values, residuals, rows
   end)
 end
 
 --- Keeps the Ritz vectors of the rows in `wanted` and the newest direction; T becomes diagonal with one coupled row.
 function Run:restart(wanted, values, rows)
-  local m = #self.t
+  local m, t, coupling, old = #self.t, {}, {}, self.basis
+  local kept = basis.new(self.op.layout, self.room)
   q.scope(function()
-    local kept = basis.new(self.op.layout, self.room)
-    for _, i in ipairs(wanted) do kept:push(self.basis:combine(rows[i])) end
-    kept:push(self.basis:row(m + 1))
-    self.basis:free()
-    self.basis = kept
+    for _, i in ipairs(wanted) do kept:push(old:combine(rows[i])) end
+    kept:push(old:row(m + 1))
   end)
-  self.t = {}
   for k, i in ipairs(wanted) do
-    self.t[k] = {}
-    for l = 1, k - 1 do self.t[k][l] = 0 end
-    self.t[k][k] = values[i]
+    t[k], coupling[k] = {}, self.beta * rows[i][m]
+    for l = 1, k - 1 do t[k][l] = 0 end
+    t[k][k] = values[i]
   end
+  self.basis, self.t, self.coupling = kept, t, coupling -- at once: Ctrl-C finds the old basis or the new one
+  old:free()
 end
 
 -- ---- eigenpairs ------------------------------------------------------------------

@@ -81,39 +81,55 @@ end
 
 -- ---- Hutch++ ---------------------------------------------------------------------------
 
---- An orthonormal basis of the range of A S, S of random signs, and the trace of A on it.
-local function range_part(op, stream, third)
-  local range, exact = basis.new(op.layout, third), 0
-  for _ = 1, third do
-    q.scope(function() range:add(op:product(op.layout:rademacher(stream))) end)
-  end
-  for k = 1, range.count do
-    exact = exact + q.scope(function()
-      local row = range:row(k)
-      return row:dot(op:product(row))
-    end)
-  end
-  return range, exact
+local Sketch = {}
+Sketch.__index = Sketch
+
+--- The rounds of Hutch++: `third` products find a range, as many give the trace there, as many the rest.
+local function sketch(op, stream, third)
+  return setmetatable({op = op, stream = stream, third = third, range = basis.new(op.layout, third), plain = {}, exact = 0, at = 0,
+    values = {}}, Sketch)
+end
+
+--- A sample of A's range. Its z . A z is a Hutchinson sample: all there is if Ctrl-C comes early.
+function Sketch:widen()
+  self.plain[#self.plain + 1] = q.scope(function()
+    local z = self.op.layout:rademacher(self.stream)
+    local product = self.op:product(z)
+    local form = z:dot(product)
+    self.range:add(product)
+    return form
+  end)
+end
+
+function Sketch:measure()
+  local part = q.scope(function()
+    local row = self.range:row(self.at + 1)
+    return row:dot(self.op:product(row))
+  end)
+  self.exact, self.at = self.exact + part, self.at + 1
+end
+
+function Sketch:sample()
+  local rest = q.scope(function()
+    local g = self.op.layout:rademacher(self.stream)
+    self.range:project_out(g)
+    return g:dot(self.op:product(g))
+  end)
+  self.values[#self.values + 1] = self.exact + rest
 end
 
 local function hutch(op, o)
-  local stream = q.stream(o.seed, "curvature/trace")
-  local third = math.max(1, math.floor(o.samples / 3))
-  local range, exact = range_part(op, stream, third)
-  local values = {}
-  local _, interrupted = estimate.loop(o, "trace (hutch++)", third, op, function()
-    local x = q.scope(function()
-      local g = op.layout:rademacher(stream)
-      range:project_out(g)
-      return g:dot(op:product(g))
-    end)
-    values[#values + 1] = exact + x
-    return precise(values, o.precision), {trace = estimate.mean(values)}
-  end)
-  range:free()
-  local e = estimate.of(values, {name = "trace", exact_part = exact, rank = range.count, interrupted = interrupted})
-  e.products = third + range.count + #values
-  return e
+  local s = sketch(op, q.stream(o.seed, "curvature/trace"), math.max(1, math.floor(o.samples / 3)))
+  local products, interrupted = estimate.loop(o, "trace (hutch++)", 3 * s.third, op, function(i)
+    if i <= s.third then s:widen() return false, {trace = estimate.mean(s.plain)} end
+    if s.at < s.range.count then s:measure() return false, {trace = estimate.mean(s.plain)} end
+    s:sample()
+    return #s.values == s.third or precise(s.values, o.precision), {trace = estimate.mean(s.values)}
+  end, math.min(2, s.third))
+  s.range:free()
+  local enough = #s.values >= math.min(2, s.third) -- else the samples of the sketch are the estimate, plain Hutchinson
+  return estimate.of(enough and s.values or s.plain, {name = "trace", exact_part = enough and s.exact or nil, rank = s.range.count,
+    interrupted = interrupted, products = products})
 end
 
 --- q.curvature.trace
@@ -137,15 +153,17 @@ function M.diagonal(a, b, given)
   local stream = q.stream(o.seed, "curvature/diagonal")
   local sum, squares, done = op.layout:zeros(), op.layout:zeros(), 0
   local rounds, interrupted = estimate.loop(o, "diagonal", o.samples, op, function()
-    q.scope(function()
+    local mean, spread = q.scope(function() -- running mean and sum of squared deviations (Welford)
       local z = op.layout:rademacher(stream)
       local d = z * op:product(z)
-      done = done + 1
-      local part = 1 / done -- running mean and sum of squared deviations (Welford)
       local change = d - sum
-      sum:axpby_(1, change, part)
-      squares:axpby_(1, change * (d - sum), 1)
+      local mean = sum + change * (1 / (done + 1))
+      return mean, squares + change * (d - mean)
     end)
+    local old_sum, old_squares = sum, squares
+    sum, squares, done = mean, spread, done + 1 -- at once: Ctrl-C finds whole rounds
+    old_sum:free()
+    old_squares:free()
   end, 2)
   return q.scope(function()
     local error = (squares * (1 / (done * (done - 1)))):sqrt()
