@@ -168,4 +168,42 @@ tap.test("parameters come back after an error", function(t)
   t.fails(function() curvature.quadratic(loss, {w}, {}) end, "give either to = or direction =", "no step")
 end)
 
+tap.test("Ctrl-C over batches and points", function(t)
+  local p = parabola()
+  local d, weights, batches = {normal(2, 2), normal(2)}, {}, {}
+  for b = 1, 9 do weights[b], batches[b] = b, b end
+  local function loss(scale) return p.loss() * (1 + 0.1 * scale) end
+  local function press(at)
+    return function(i)
+      if i == at then io.popen("kill -INT " .. q.system.process()):close() end
+    end
+  end
+  local function options(n, more)
+    local o = {batches = {}, weights = {}, direction = d}
+    for b = 1, n do o.batches[b], o.weights[b] = batches[b], weights[b] end
+    for key, v in pairs(more) do o[key] = v end
+    return o
+  end
+  local part = curvature.quadratic(loss, p.params, options(9, {progress = press(4)}))
+  local four = curvature.quadratic(loss, p.params, options(4, {progress = false}))
+  t.ok(part.interrupted and not four.interrupted and #part.batches == 4, "the quadratic test over the batches so far")
+  for _, name in ipairs{"predicted", "measured", "ratio"} do
+    t.near({part[name].value, part[name].error}, {four[name].value, four[name].error}, 1e-12, name .. " and its error are those of four batches")
+  end
+  t.near(part.shares[1].curvature, four.shares[1].curvature, 1e-12, "so are the shares")
+  part = curvature.directional(loss, p.params, options(9, {progress = press(3)}))
+  local three = curvature.directional(loss, p.params, options(3, {progress = false}))
+  t.ok(part.interrupted and part.samples == 3, "curvature along a direction so far")
+  t.near({part.value, part.error}, {three.value, three.error}, 1e-12, "is that of three batches")
+  t.fails(function() curvature.directional(loss, p.params, options(9, {progress = press(1)})) end, "interrupted", "one batch has no error: it raises")
+  local cut = curvature.cut(p.loss, p.params, {direction = d, points = 9, progress = press(5)})
+  t.ok(cut.interrupted and #cut.t == 5 and #cut.loss == 5, "a cut so far")
+  local a, b = {normal(2, 2), normal(2)}, {normal(2, 2), normal(2)}
+  local plane = curvature.plane(p.loss, p.params, {a = a, b = b, size = {4, 6}, progress = press(3 + 4 * 3 + 2)})
+  local all = curvature.plane(p.loss, p.params, {a = a, b = b, size = {4, 6}, progress = false})
+  t.ok(plane.interrupted and #plane.z == 3 and #plane.y == 3 and #plane.points == 3, "the whole rows of a plane so far")
+  t.near(plane.z[3], all.z[3], 0, "with their losses")
+  t.fails(function() curvature.connectivity(p.loss, p.params, {to = a, progress = press(3)}) end, "interrupted", "half a line has no barrier")
+end)
+
 tap.done()

@@ -6,6 +6,7 @@
 
 local q = require "quench"
 local options = require "quench.options"
+local system = require "quench.c.system"
 local objective = require "quench.curvature.objective"
 local operator = require "quench.curvature.operator"
 local estimate = require "quench.curvature.estimate"
@@ -15,6 +16,7 @@ local M = {}
 local function spec(name, entries)
   for _, list in ipairs{objective.options, {
     {"progress", "boolean|function", doc = "false: silent; function(round, rounds, values): called after each point"},
+    {"partial", "boolean", default = true, doc = "Ctrl-C returns the points so far; false, and always in a recipe's run: it raises"},
   }} do
     for _, entry in ipairs(list) do entries[#entries + 1] = entry end
   end
@@ -53,20 +55,22 @@ local function grid(low, high, n)
   return out
 end
 
---- The losses of all batches at x_1 d_1 + x_2 d_2 ... for each of the points, by estimate.loop.
-local function survey(goal, o, label, directions, points)
+--- The losses of all batches at x_1 d_1 + x_2 d_2 ... for each of the points, by estimate.loop; and whether Ctrl-C ended it, after at
+-- least `enough` of them.
+local function survey(goal, o, label, directions, points, enough)
   return goal:moving(function(move)
-    local rows = {}
-    local cost = {dimension = goal.layout.dimension, terms = goal.closures, cost = {seconds = 0}}
-    estimate.loop({progress = o.progress, partial = false}, label, #points, cost, function(i)
+    local rows, start = {}, system.clock()
+    goal:evaluate()
+    local cost = {dimension = goal.layout.dimension, terms = goal.closures, cost = {seconds = system.clock() - start}, unit = "evaluation"}
+    local _, interrupted = estimate.loop(o, label, #points, cost, function(i)
       q.scope(function()
         local x = goal.layout:zeros()
         for k, d in ipairs(directions) do x:axpby_(1, d, points[i][k]) end
         move(x)
       end)
       rows[i] = goal:evaluate()
-    end)
-    return rows
+    end, enough)
+    return {rows, interrupted}
   end)
 end
 
@@ -82,10 +86,14 @@ local function open(what_spec, ...)
   return objective.new(what_spec.name, a, b, o), o
 end
 
-local function as_points(t)
-  local points = {}
+--- The losses along a flat direction at t times it: {t=, loss=, error=, batches=, interrupted=}, t as far as Ctrl-C let it come.
+local function along(goal, o, label, direction, t)
+  local points, reached = {}, {}
   for i, x in ipairs(t) do points[i] = {x} end
-  return points
+  local rows, interrupted = unpack(survey(goal, o, label, {direction}, points, 2))
+  for i = 1, #rows do reached[i] = t[i] end
+  local values, errors = losses(goal, rows)
+  return {t = reached, loss = values, error = errors, batches = rows, interrupted = interrupted}
 end
 
 --- q.curvature.line: from here (0) to `to` (1) and a little beyond.
@@ -93,10 +101,9 @@ function M.line(...)
   local goal, o = open(M.line_spec, ...)
   return q.scope(function()
     local d = goal:displacement(o.to, "to")
-    local t = grid(o.low, o.high, o.points)
-    local rows = survey(goal, o, "line", {d}, as_points(t))
-    local values, errors = losses(goal, rows)
-    return {t = t, loss = values, error = errors, batches = rows, distance = d:norm()}
+    local line = along(goal, o, "line", d, grid(o.low, o.high, o.points))
+    line.distance = d:norm()
+    return line
   end)
 end
 
@@ -105,7 +112,7 @@ function M.connectivity(...)
   local a, b, given = operator.arguments(...)
   local settings = {}
   for key, value in pairs(given or {}) do settings[key] = value end
-  settings.low, settings.high = settings.low or 0, settings.high or 1
+  settings.low, settings.high, settings.partial = settings.low or 0, settings.high or 1, false -- half a line has no barrier
   local line = M.line(a, b, settings)
   if settings.low ~= 0 or settings.high ~= 1 then options.fail("q.curvature.connectivity: the line runs from 0 to 1") end
   local n = #line.t
@@ -150,10 +157,9 @@ function M.cut(...)
     if not (x:norm() > 0) then options.fail("%s: the direction is zero", M.cut_spec.name) end
     if o.normalise == "filter" then by_filter(goal, x, not o.direction) end
     if o.normalise == "unit" then x = x * (1 / x:norm()) end
-    local t = grid(-o.radius, o.radius, o.points)
-    local rows = survey(goal, o, "cut", {x}, as_points(t))
-    local values, errors = losses(goal, rows)
-    return {t = t, loss = values, error = errors, batches = rows, norm = x:norm()}
+    local cut = along(goal, o, "cut", x, grid(-o.radius, o.radius, o.points))
+    cut.norm = x:norm()
+    return cut
   end)
 end
 
@@ -197,21 +203,19 @@ function M.plane(...)
     local u, v, points = axes(goal:displacement(o.a, "a"), goal:displacement(o.b, "b"))
     local xl, xh = extent(points, 1, o.margin, o.x)
     local yl, yh = extent(points, 2, o.margin, o.y)
-    local x, y, all = grid(xl, xh, nx), grid(yl, yh, ny), {}
+    local x, y, all = grid(xl, xh, nx), grid(yl, yh, ny), {unpack(points)}
     for j = 1, ny do
       for i = 1, nx do all[#all + 1] = {x[i], y[j]} end
     end
-    for _, p in ipairs(points) do all[#all + 1] = p end
-    local values, errors = losses(goal, survey(goal, o, "plane", {u, v}, all))
-    local z, marked = {}, {}
-    for j = 1, ny do
-      z[j] = {}
-      for i = 1, nx do z[j][i] = values[(j - 1) * nx + i] end
+    local rows, interrupted = unpack(survey(goal, o, "plane", {u, v}, all, 3 + 2 * nx))
+    local values, errors = losses(goal, rows)
+    local z, reached, marked = {}, {}, {}
+    for j = 1, math.floor((#values - 3) / nx) do -- whole rows of the grid
+      z[j], reached[j] = {}, y[j]
+      for i = 1, nx do z[j][i] = values[3 + (j - 1) * nx + i] end
     end
-    for k, p in ipairs(points) do
-      marked[k] = {name = o.labels[k], x = p[1], y = p[2], loss = values[nx * ny + k], error = errors[nx * ny + k]}
-    end
-    return {x = x, y = y, z = z, points = marked}
+    for k, p in ipairs(points) do marked[k] = {name = o.labels[k], x = p[1], y = p[2], loss = values[k], error = errors[k]} end
+    return {x = x, y = reached, z = z, points = marked, interrupted = interrupted}
   end)
 end
 

@@ -99,10 +99,10 @@ function Objective:loss(b)
   return loss
 end
 
---- The losses of the batches, numbers, at the parameters as they are.
-function Objective:evaluate()
+--- The losses of the batches (the first n of them if given), numbers, at the parameters as they are.
+function Objective:evaluate(n)
   local losses = {}
-  for b = 1, #self.closures do
+  for b = 1, n or #self.closures do
     losses[b] = q.scope(function() return q.no_grad(self.loss, self, b):item() end)
   end
   return losses

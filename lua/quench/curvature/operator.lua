@@ -93,12 +93,26 @@ local function keep_tensors(graph)
   return graph
 end
 
+local function visit(self, b, fn)
+  local term = self.terms[b]
+  if self.keep and not term.graph then term.graph = keep_tensors(q.with_grad(q.scope, term.build)) end
+  q.scope(function() fn(b, term.graph or q.with_grad(term.build), term) end)
+end
+
 --- Calls fn(b, graph, term) for each batch in a scope of its own.
 function Operator:each(fn)
-  for b, term in ipairs(self.terms) do
-    if self.keep and not term.graph then term.graph = keep_tensors(q.with_grad(q.scope, term.build)) end
-    q.scope(function() fn(b, term.graph or q.with_grad(term.build), term) end)
-  end
+  for b = 1, #self.terms do visit(self, b, fn) end
+end
+
+--- The same as a loop that shows its progress and that Ctrl-C ends behind the second batch or later (o: estimate.options). Returns the
+-- weights of the batches that were reached, summing to 1, and whether Ctrl-C ended it.
+function Operator:survey(o, label, fn)
+  local loop = {dimension = self.dimension, terms = self.terms, unit = "batch", cost = {seconds = self.cost.seconds / #self.terms}}
+  local done, interrupted = estimate.loop(o, label, #self.terms, loop, function(b) visit(self, b, fn) end, 2)
+  local weights, sum = {}, 0
+  for b = 1, done do sum = sum + self.weights[b] end
+  for b = 1, done do weights[b] = done == #self.terms and self.weights[b] or self.weights[b] / sum end
+  return weights, interrupted
 end
 
 --- Flat in, flat out: the mean product over the batches.
@@ -118,23 +132,24 @@ function Operator:apply(v)
   return self.layout:list(q.scope(self.product, self, x))
 end
 
---- x . A x of each batch, for a flat x.
-function Operator:forms(x)
+--- x . A x for a flat x, times a number: an estimate over the batches that o lets it reach.
+function Operator:form(o, name, x, scale)
   local forms, views = {}, self.layout:views(x)
-  self:each(function(b, graph, term)
+  local weights, interrupted = self:survey(o, name, function(b, graph, term)
     local sum = 0
     for i, t in ipairs(term.product(graph, views)) do sum = sum + t:dot(views[i]) end
-    forms[b] = sum
+    forms[b] = sum * scale
   end)
   self.products = self.products + 1
-  return forms
+  for b = #forms, #weights + 1, -1 do forms[b] = nil end
+  local value, error = estimate.mean(forms, weights)
+  return estimate.new{name = name, value = value, error = error, values = forms, interrupted = interrupted,
+    samples = interrupted and #forms or nil}
 end
 
---- op:quadratic_form(d): d . A d, with its standard error over the batches.
+--- op:quadratic_form(d): d . A d, with its standard error over the batches; Ctrl-C gives the one over the batches so far.
 function Operator:quadratic_form(d)
-  local forms = q.scope(function() return self:forms(self.layout:flatten(d, "d")) end)
-  local value, error = estimate.mean(forms, self.weights)
-  return estimate.new{name = "d.Hd", value = value, error = error, values = forms}
+  return q.scope(function() return self:form({}, "d.Hd", self.layout:flatten(d, "d"), 1) end)
 end
 
 local function need(self, graph, what)

@@ -45,7 +45,7 @@ function M.measure(model, o)
   end
   for name, format in pairs(o.quantize) do
     q.scope(function()
-      local r = quadratic.quadratic(op, {to = q.quant.quantize(model, format)})
+      local r = quadratic.quadratic(op, loop{to = q.quant.quantize(model, format)})
       out[name] = {predicted = r.predicted.value, measured = r.measured.value, curvature = r.curvature.value, gradient = r.gradient.value,
         ratio = r.ratio.value, ratio_error = r.ratio.error, step = r.norm, directional = 2 * r.curvature.value / r.norm ^ 2}
     end)

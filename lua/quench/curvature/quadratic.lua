@@ -43,36 +43,41 @@ end
 
 -- ---- the quadratic test --------------------------------------------------------------
 
---- The two parts of the prediction of each batch, and the shares of each parameter in their mean.
-local function predict(op, d)
-  local rows, views = {}, op.layout:views(d)
-  local shares = {}
-  for i, name in ipairs(op.names) do shares[i] = {name = name, gradient = 0, curvature = 0} end
-  op:each(function(b, graph, term)
-    local linear, half = 0, 0
-    local gradient = operator.pick(graph.gradient, op.indices)
-    for i, t in ipairs(term.product(graph, views)) do
-      local first, second = gradient[i]:dot(views[i]), 0.5 * t:dot(views[i])
-      linear, half = linear + first, half + second
-      shares[i].gradient = shares[i].gradient + op.weights[b] * first
-      shares[i].curvature = shares[i].curvature + op.weights[b] * second
-    end
-    rows[b] = {linear, half}
-  end)
-  op.products = op.products + 1
-  return rows, shares
+--- The two parts of the prediction of batch b: {g.d, d.Hd/2, parts = {{g.d, d.Hd/2} of each parameter}}.
+local function predict(op, graph, term, views)
+  local row = {0, 0, parts = {}}
+  local gradient = operator.pick(graph.gradient, op.indices)
+  for i, t in ipairs(term.product(graph, views)) do
+    local first, second = gradient[i]:dot(views[i]), 0.5 * t:dot(views[i])
+    row[1], row[2], row.parts[i] = row[1] + first, row[2] + second, {first, second}
+  end
+  return row
 end
 
-local function add_measured(op, d, rows)
-  local goal = op.goal
-  local before = goal:evaluate()
+--- What each parameter adds to the mean prediction.
+local function shares_of(op, rows, weights)
+  local shares = {}
+  for i, name in ipairs(op.names) do
+    shares[i] = {name = name, gradient = 0, curvature = 0}
+    for b, row in ipairs(rows) do
+      shares[i].gradient = shares[i].gradient + weights[b] * row.parts[i][1]
+      shares[i].curvature = shares[i].curvature + weights[b] * row.parts[i][2]
+    end
+  end
+  return shares
+end
+
+--- The measured change of the same batches; returns their mean loss before.
+local function add_measured(op, d, rows, weights)
+  local goal, loss = op.goal, 0
+  local before = goal:evaluate(#rows)
   local after = goal:moving(function(move)
     move(d)
-    return goal:evaluate()
+    return goal:evaluate(#rows)
   end)
-  for b, row in ipairs(rows) do row[3] = after[b] - before[b] end
+  for b, row in ipairs(rows) do row[3], row.parts, loss = after[b] - before[b], nil, loss + weights[b] * before[b] end
   op:refresh()
-  return goal:mean(before)
+  return loss
 end
 
 --- q.curvature.quadratic
@@ -81,12 +86,16 @@ function M.quadratic(...)
   if op.scale or op.indices or op.name ~= "Hessian" then options.fail("%s: takes the Hessian of all parameters given", M.spec.name) end
   return q.scope(function()
     local d = M.step(op.goal, o, M.spec.name)
-    local rows, shares = predict(op, d)
-    local loss = add_measured(op, d, rows)
-    local values, errors = estimate.jackknife(rows, op.weights, function(first, second, measured)
+    local rows, views = {}, op.layout:views(d)
+    local weights, interrupted = op:survey(o, "quadratic test", function(b, graph, term) rows[b] = predict(op, graph, term, views) end)
+    op.products = op.products + 1
+    for b = #rows, #weights + 1, -1 do rows[b] = nil end
+    local shares = shares_of(op, rows, weights)
+    local loss = add_measured(op, d, rows, weights)
+    local values, errors = estimate.jackknife(rows, weights, function(first, second, measured)
       return first, second, first + second, measured, (first + second) / measured
     end)
-    local out = {loss = loss, norm = d:norm(), shares = shares, batches = rows}
+    local out = {loss = loss, norm = d:norm(), shares = shares, batches = rows, interrupted = interrupted}
     for k, name in ipairs{"gradient", "curvature", "predicted", "measured", "ratio"} do
       out[name] = estimate.new{name = name, value = values[k], error = errors[k]}
     end
@@ -106,10 +115,9 @@ function M.directional(...)
     local d = subset_step(op, o, M.directional_spec.name)
     local square = d:dot(d)
     if not (square > 0) then options.fail("%s: the direction is zero", M.directional_spec.name) end
-    local forms = op:forms(d)
-    for b, x in ipairs(forms) do forms[b] = x / square end
-    local value, error = estimate.mean(forms, op.weights)
-    return estimate.new{name = "directional curvature", value = value, error = error, values = forms, norm = math.sqrt(square)}
+    local e = op:form(o, "directional curvature", d, 1 / square)
+    e.norm = math.sqrt(square)
+    return e
   end)
 end
 

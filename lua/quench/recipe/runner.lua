@@ -77,8 +77,10 @@ local function run_seed(r, p, o, wait)
   local content, fresh = store.once(folder, "results.json", o.force, wait or false, function()
     ctx:log{event = "start", parameters = p, stamp = require("quench.doctor").stamp()}
     local results
-    if o.profile then results = require("quench.recipe.profile").call(function(text) io.stderr:write(text) end, r.run, p, ctx)
-    else results = r.run(p, ctx) end
+    local estimate = require "quench.curvature.estimate"
+    local function run(...) return estimate.whole(r.run, ...) end -- Ctrl-C must not leave a part of an estimate as the result
+    if o.profile then results = require("quench.recipe.profile").call(function(text) io.stderr:write(text) end, run, p, ctx)
+    else results = run(p, ctx) end
     if type(results) ~= "table" then error(("recipe %s: run must return a table of results, got %s"):format(r.name, type(results)), 0) end
     ctx:log{event = "end"}
     return {recipe = r.name, version = system.version, parameters = p, seeds = {p.seed}, runs = {results}}
