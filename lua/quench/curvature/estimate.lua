@@ -97,7 +97,8 @@ end
 -- Ctrl-C ended it; before `enough` rounds are done, and always with partial = false, Ctrl-C raises as usual.
 function estimate.loop(o, label, rounds, operator, round, enough)
   announce(o, label, rounds, operator)
-  local bar = type(o.progress) ~= "function" and q.progress{total = rounds, label = label, unit = operator.unit or "product", quiet = o.progress == false}
+  local bar = type(o.progress) ~= "function"
+    and q.progress{total = rounds, label = label, unit = operator.unit or "product", quiet = o.progress == false}
   local done = 0
   local ok, message = pcall(function()
     for i = 1, rounds do
@@ -109,7 +110,8 @@ function estimate.loop(o, label, rounds, operator, round, enough)
   end)
   if bar then bar:finish() end
   if ok then return done, false end
-  if not tostring(message):find("interrupted", 1, true) or o.partial == false or whole or done < (enough or 1) then error(message, 0) end
+  local pressed = tostring(message):find("interrupted", 1, true)
+  if not pressed or o.partial == false or whole or done < (enough or 1) then error(message, 0) end
   system.clear_interrupt()
   if bar and not bar.quiet then progress.message("%s: interrupted after %d of %d; the result is the estimate so far", label, done,
     rounds) end

@@ -65,9 +65,9 @@ function Run:start_again()
   return false
 end
 
---- The largest entry of T with a new row j: the size of the operator as far as it is known.
-function Run:scale(new, j)
-  local largest = math.max(math.abs(new[j]), math.abs(new[j - 1] or 0))
+--- The largest entry of T with a new row of that number: the size of the operator as far as it is known.
+function Run:scale(new, number)
+  local largest = math.max(math.abs(new[number]), math.abs(new[number - 1] or 0))
   for j, row in ipairs(self.t) do largest = math.max(largest, math.abs(row[j]), math.abs(row[j - 1] or 0)) end
   return largest
 end

@@ -87,7 +87,7 @@ local function open(what_spec, ...)
 end
 
 --- The losses along a flat direction at t times it: {t=, loss=, error=, batches=, interrupted=}, t as far as Ctrl-C let it come.
-local function along(goal, o, label, direction, t)
+local function section(goal, o, label, direction, t)
   local points, reached = {}, {}
   for i, x in ipairs(t) do points[i] = {x} end
   local rows, interrupted = unpack(survey(goal, o, label, {direction}, points, 2))
@@ -101,7 +101,7 @@ function M.line(...)
   local goal, o = open(M.line_spec, ...)
   return q.scope(function()
     local d = goal:displacement(o.to, "to")
-    local line = along(goal, o, "line", d, grid(o.low, o.high, o.points))
+    local line = section(goal, o, "line", d, grid(o.low, o.high, o.points))
     line.distance = d:norm()
     return line
   end)
@@ -157,7 +157,7 @@ function M.cut(...)
     if not (x:norm() > 0) then options.fail("%s: the direction is zero", M.cut_spec.name) end
     if o.normalise == "filter" then by_filter(goal, x, not o.direction) end
     if o.normalise == "unit" then x = x * (1 / x:norm()) end
-    local cut = along(goal, o, "cut", x, grid(-o.radius, o.radius, o.points))
+    local cut = section(goal, o, "cut", x, grid(-o.radius, o.radius, o.points))
     cut.norm = x:norm()
     return cut
   end)
