@@ -31,7 +31,7 @@ local spec = options.spec("q.train", {
   {"checkpoint_every", "integer", default = 0, min = 0, doc = "steps between checkpoints kept for good; 0: none but the latest"},
   {"save_seconds", "number", default = 60, min = 0, doc = "seconds between saves of the latest state", unit = "s"},
   {"keep", "list", default = {}, doc = "further steps whose checkpoint is kept"},
-  {"from", "string", doc = "a checkpoint to go on from (a fork)"},
+  {"from", "string", doc = "a checkpoint to go on from (a fork); a wrapper such as sam can start from one of its inner optimizer"},
   {"probes", "list", default = {}, doc = "{name=, every=, run=function(context) -> number or table}: called along the way and logged"},
   {"progress", "function", doc = "q.progress or the like; called with {total=, label=, start=}"},
   {"label", "string", default = "training", doc = "what the progress line says"},
@@ -243,7 +243,7 @@ local function start(_, given)
   local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}, whole = true}, Run)
   self.optim = make_optimizer(o)
   self.stream, self.dropout = q.stream(o.seed, "data"), q.stream(o.seed, "dropout")
-  if not (o.folder and checkpoint.restore(self)) and o.from then checkpoint.load(self, o.from) end
+  if not (o.folder and checkpoint.restore(self)) and o.from then checkpoint.load(self, o.from, true) end
   return self:resume()
 end
 

@@ -48,6 +48,29 @@ tap.test("wrappers", function(t)
   t.ok((plain.table - late.table):norm() > 0, "SAM in the last steps changes them")
 end)
 
+tap.test("a wrapper forks from its inner optimizer's state", function(t)
+  local folder = os.tmpname()
+  os.remove(folder)
+  local function adamw(p) return q.optim.adamw(p, {lr = 0.05}) end
+  local function fork(make, from)
+    local model = new_model()
+    q.train{model = model, data = data, steps = 12, batch = 4, context = 16, optim = make, from = from}
+    for _, r in ipairs(model.named_parameters()) do r.tensor.grad = nil end
+    return model
+  end
+  q.train{model = new_model(), data = data, steps = 12, batch = 4, context = 16, optim = adamw, folder = folder, keep = {8}}
+  local path = q.train.checkpoint.path(folder, 8)
+  local plain = fork(adamw, path)
+  t.equal((plain.table - fork(function(p) return q.optim.sam(adamw(p), {rho = 0}) end, path).table):norm(), 0, "SAM with rho = 0: the same bits")
+  t.equal((plain.table - fork(function(p) return q.optim.weight_noise(adamw(p), {std = 0}) end, path).table):norm(), 0, "no noise: the same bits")
+  local from_start = train(function(p) return q.optim.sam(adamw(p), {rho = 0.5, from = 9}) end)
+  local forked = fork(function(p) return q.optim.sam(adamw(p), {rho = 0.5}) end, path)
+  t.equal((from_start.table - forked.table):norm(), 0, "SAM from step 9 equals SAM forked at step 8")
+  t.fails(function() fork(function(p) return q.optim.sam(q.optim.sgd(p, {lr = 0.1}), {rho = 0.5}) end, path) end, "belongs to another run",
+    "another inner optimizer")
+  os.execute("rm -rf " .. folder)
+end)
+
 tap.test("schedule_free", function(t)
   local model, run = train(function(p) return q.optim.schedule_free(p, {lr = 0.05}) end, {{name = "norm", every = 6, run = function(c)
     return c.model.table:norm()

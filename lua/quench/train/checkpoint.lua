@@ -22,8 +22,8 @@ local function latest(folder) return folder .. "/latest.safetensors" end
 local function log_path(folder) return folder .. "/log.jsonl" end
 
 --- What a run must have in common with a state to go on from it.
-local function identity(run)
-  return json.encode{family = run.model.family or "?", config = run.model.config or {}, optim = run.optim.name or "?"}
+local function identity(run, optim)
+  return json.encode{family = run.model.family or "?", config = run.model.config or {}, optim = optim.name or "?"}
 end
 
 -- ---- writing --------------------------------------------------------------
@@ -38,7 +38,7 @@ function checkpoint.write(run, keep)
     if type(value) == "userdata" then tensors["optim." .. key] = value else numbers[key] = value end
   end
   local metadata = {
-    format = FORMAT, identity = identity(run), step = tostring(run.step), optim = json.encode(numbers),
+    format = FORMAT, identity = identity(run, run.optim), step = tostring(run.step), optim = json.encode(numbers),
     data = ("%d"):format(run.stream:counter()), dropout = ("%d"):format(run.dropout:counter()), recent = json.encode(run.recent),
   }
   local path = keep and checkpoint.path(folder, run.step) or latest(folder)
@@ -71,11 +71,14 @@ local function read(path)
   return tensors, metadata
 end
 
---- Puts a state into a run: parameters, optimizer, place in the data, step.
-function checkpoint.load(run, path)
+--- Puts a state into a run: parameters, optimizer, place in the data, step. A fork of a wrapped optimizer may start
+-- from a state of the one inside it: SAM in the cooldown of a plain run, say.
+function checkpoint.load(run, path, fork)
   q.scope(function()
     local tensors, metadata = read(path)
-    local mine = identity(run)
+    local optim = run.optim
+    if fork and optim.inner and metadata.identity == identity(run, optim.inner) then optim = optim.inner end
+    local mine = identity(run, optim)
     if metadata.identity ~= mine then
       options.fail("'%s' belongs to another run: it has %s, this run has %s", path, metadata.identity, mine)
     end
@@ -89,7 +92,7 @@ function checkpoint.load(run, path)
       if not t then options.fail("'%s' has no tensor 'model.%s'", path, p[1]) end
       q.no_grad(p[2].copy_, p[2], t)
     end
-    run.optim:load(state)
+    optim:load(state)
     run.step = tonumber(metadata.step)
     run.stream:counter(tonumber(metadata.data))
     run.dropout:counter(tonumber(metadata.dropout))
