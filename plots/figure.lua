@@ -7,7 +7,7 @@ local legend = require "quench.plots.legend"
 
 local figure = {}
 local Figure = {}
-Figure.__index = Figure
+Figure.__index, Figure.__name = Figure, "figure" -- at the prompt a figure shows itself
 figure.methods = Figure
 
 figure.options = {
@@ -190,8 +190,17 @@ function Figure:again(theme, width, height)
   return f
 end
 
---- Draws in the terminal (and saves a PNG, whose path it prints and returns); see show.lua.
-function Figure:show(given) return require("quench.plots.show").show(self, given) end
+--- What a figure is, in a line.
+function Figure:__tostring()
+  local panels = 0
+  for _, row in ipairs(self.rows) do
+    for _, panel in ipairs(row) do panels = panels + (panel and 1 or 0) end
+  end
+  return ("figure, %.3g x %.3g inches, %d panel%s"):format(self.width / 72, self.height / 72, panels, panels == 1 and "" or "s")
+end
+
+--- Draws in the terminal (and saves a PNG, whose path it prints); see show.lua.
+function Figure:show(given) require("quench.plots.show").show(self, given) end
 
 --- The SVG file as a string.
 function Figure:svg() return self:scene():svg(self.o.heading or self.title) end

@@ -45,6 +45,49 @@ tap.test("errors point at what is meant", function(t)
   t.ok(out == "2\n" and err == "error: broken\n", "the prompt goes on with everything kept", out .. err)
 end)
 
+tap.test("errors in functions typed before", function(t)
+  local _, err = prompt "function f(x)\n  local y = 1\n  return (x:matmul(q.ones(2, 2)))\nend\nfunction g() local y = f(q.ones(3)) return y end\ng()"
+  t.equal(err, "error: matmul: (3) and (2, 2) do not multiply\n   3 |   return (x:matmul(q.ones(2, 2)))\n                   ^~~~~~\n"
+    .. "called from\n   1 | function g() local y = f(q.ones(3)) return y end\n", "their own line, and who called")
+  for input, expected in pairs{
+    ["q.ones(2) + q.ones(3)"] = "\n   1 | q.ones(2) + q.ones(3)\n                 ^\n", -- the operation
+    ["x = {a = 1}\nx.a.b.c"] = "(a number value)\n   1 | x.a.b.c\n         ^\n", -- no "did you mean" for what is there
+    ["f(3)"] = "attempt to call global 'f' (a nil value)",
+  } do
+    local _, text = prompt(input)
+    t.ok(text:find(expected, 1, true), input, text)
+  end
+end)
+
+tap.test("earlier results", function(t)
+  local out = prompt "1\n2;\n'three'\nans2, ans1\nans3"
+  t.equal(out, '1\n"three"\n1\n2\n1\n', "ans1 is the one before ans")
+  out = prompt "for i = 1, 1 do end\nans1\nans0"
+  t.equal(out, "nil\nnil\n", "none yet")
+  out = prompt "q.ones(1000)\n1\nans1:numel()\n2\n3\ncollectgarbage() collectgarbage()\nq.system.memory().live < 4000"
+  t.equal(out:match("\n(1000\n.*)$"), "1000\n2\n3\ntrue\n", "a tensor is kept while nothing collects it")
+end)
+
+tap.test("programs, editor, figures", function(t)
+  t.equal((prompt ":sh echo one\n!echo two"), "one\ntwo\n", "lines of the shell")
+  local out, err, status = prompt "!exit 3\n5"
+  t.equal(out .. err .. status, "5\nexit status 3\n1", "one that fails")
+  q.system.write_file(home .. "/editor.sh", "sed -i s/20/21/ $1\n")
+  q.system.write_file(home .. "/input", "x = 20\n:edit\nx * 2\n")
+  out = sh(("EDITOR='sh %s/editor.sh' HOME=%s $Q -i < %s/input"):format(home, home, home))
+  t.equal(out, "42\n", ":edit runs the changed block")
+  out = prompt "q.plot{{'line', {1, 2}}}\n{q.plot{}}"
+  t.ok(out:match("^/%S+%.png\n{figure, 5.6 x 3.5 inches, 1 panel}\n$"), "a figure shows itself", out)
+end)
+
+tap.test("long lines are folded", function(t)
+  local show = require "quench.repl.show"
+  t.equal(show.folded("one two three four five six seven eight", nil, 30), "one two three four five six\n  seven eight", "between words")
+  t.equal(show.folded(("x"):rep(50), nil, 30), ("x"):rep(50), "a long word stays")
+  t.equal(show.folded("  a " .. ("b "):rep(20), nil, 30), "  a " .. ("b "):rep(13):sub(1, 25) .. "\n    " .. ("b "):rep(7), "indented")
+  t.equal(show.folded("one two", nil, 5), "one two", "not in a window too narrow")
+end)
+
 tap.test("exploring", function(t)
   for input, expected in pairs{
     ["?progress"] = "seconds between plain lines", ["help(q.progress)"] = "seconds between plain lines",
@@ -81,6 +124,9 @@ tap.test("completion", function(t)
   t.equal(at "some_tensor:requires_g", "rad", "a method")
   t.equal(at "some_ten", "sor", "a global")
   rawset(_G, "some_tensor", nil)
+  t.equal(at ":run dec", "ay", "a recipe")
+  t.equal(at(":load " .. home .. "/inp"), "ut", "a file after :load")
+  t.equal(at "?q.prog", "ress", "a name after ?")
   t.equal(at('f("' .. home .. "/inp"), "ut", "a file in a string")
   local insert, shown = complete.at("q.z", 80)
   t.ok(insert == "eros" or shown:find("zeros"), "several names show", insert .. shown)

@@ -103,6 +103,9 @@ function complete.candidates(text)
     local prefix = text:match(":([%w_]*)$")
     return prefix, matching(complete.commands, prefix)
   end
+  local command, rest = text:match("^%s*:(%a+)%s+(.*)$")
+  if command == "load" or command == "edit" then return files(rest) end
+  if command == "run" and rest:match("^%S*$") then return rest, matching(require("quench.recipe").names(), rest) end
   local open, string_start = scan(text)
   if string_start then return files(text:sub(string_start)) end
   local path, separator, prefix = text:match("([%a_][%w_.]*)([.:])([%w_]*)$")

@@ -1,6 +1,7 @@
 --- How the prompt shows a value: tensors as they print themselves, tables one level deep, functions by their help.
 
 local help = require "quench.help"
+local machine = require "quench.c.machine"
 
 local show = {}
 
@@ -44,9 +45,41 @@ end
 function show.value(v)
   local record = (type(v) == "function" or type(v) == "table") and help.find(v)
   if record then return record.signature .. "\n  " .. record.doc end
-  if type(v) == "string" then return ("%q"):format(v):gsub("\\\n", "\\n") end
+  if type(v) == "string" then return (("%q"):format(v):gsub("\\\n", "\\n")) end
   if type(v) == "table" and not (getmetatable(v) or {}).__tostring then return table_text(v) end
   return tostring(v)
+end
+
+--- A text whose lines are folded between words where the window ends; what is folded is indented by `indent`
+-- characters, or two more than its line. Without a terminal nothing is folded.
+function show.folded(text, indent, columns)
+  columns = columns or machine.terminal_size(1)
+  if not columns or columns < 30 then return text end
+  local out = {}
+  for line in (text .. "\n"):gmatch("(.-)\n") do
+    local margin = (" "):rep(math.min(indent or #line:match("^ *") + 2, math.floor(columns / 2)))
+    while #line > columns do
+      local cut = line:sub(1, columns + 1):match("^.*%S() ")
+      if not cut or cut <= #margin + 1 then break end
+      out[#out + 1] = line:sub(1, cut - 1)
+      line = margin .. line:sub(cut):gsub("^ +", "")
+    end
+    out[#out + 1] = line
+  end
+  return table.concat(out, "\n")
+end
+
+local MEANING = 40 -- where the meanings of options begin, see help.option_line
+
+--- The text of a help record, folded; meanings of options stay in their column.
+function show.help(text)
+  local lines, options = {}, false
+  for line in (text .. "\n"):gmatch("(.-)\n") do
+    if line == "options:" then options = true
+    elseif line:sub(1, 2) ~= "  " then options = false end
+    lines[#lines + 1] = show.folded(line, options and line ~= "options:" and MEANING or nil)
+  end
+  return table.concat(lines, "\n")
 end
 
 return show

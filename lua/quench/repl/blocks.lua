@@ -1,0 +1,149 @@
+--- Blocks of the prompt: compiled, run under protection, their results shown and kept as ans, ans1 ... ans9.
+
+local system = require "quench.c.system"
+local errors = require "quench.repl.errors"
+local show = require "quench.repl.show"
+
+local blocks = {failed = false, traceback = nil, count = 0, sources = {}}
+
+local KEPT = 9 -- results before the last one: ans1 ... ans9
+
+function blocks.say(...) io.write(...) io.write("\n") end
+
+function blocks.complain(text)
+  io.stdout:flush()
+  io.stderr:write(text, "\n")
+  blocks.failed = true
+end
+
+--- Keeps the locals of the block that calls it as globals.
+function blocks.keep_locals()
+  for i = 1, 200 do
+    local name, value = debug.getlocal(2, i)
+    if not name then break end
+    if not name:match("^%(") then rawset(_G, name, value) end
+  end
+end
+
+--- The function of a block, or nil, the message, and whether more lines could complete it. chunk: its name in messages.
+function blocks.compile(text, chunk)
+  chunk = "=" .. (chunk or "(prompt)")
+  local expression = text:gsub("^%s*=", ""):gsub(";%s*$", "")
+  local fn, as_expression = loadstring("return " .. expression, chunk)
+  -- not "return f(x)": a tail call would leave no frame, and errors in f would not know the line
+  if fn then return loadstring("return __values(" .. expression .. "\n)", chunk) or fn end
+  local message
+  fn, message = loadstring(text, chunk)
+  if not fn then
+    -- statements and, on the last line, an expression, as pasted blocks often end
+    local head, tail = text:match("^(.*)\n([^\n]*)$")
+    if head and loadstring("return " .. tail) then
+      local both = loadstring(head .. "\nreturn __values(" .. tail:gsub(";%s*$", "") .. "\n)", chunk)
+      if both then return both end
+    end
+    local unfinished = message:find("near '<eof>'$") or as_expression:find("near '<eof>'$")
+    return nil, message, unfinished ~= nil
+  end
+  if text:find("local", 1, true) then
+    fn = loadstring(text .. "\n;__keep_locals()", chunk) or fn
+  end
+  return fn
+end
+
+--- Compiles a block that will run: it gets a number, so that errors in it find its text later. Complains if it is wrong.
+function blocks.load(text)
+  blocks.count = blocks.count + 1
+  local name = ("(prompt %d)"):format(blocks.count)
+  blocks.sources[name] = text
+  local fn, message = blocks.compile(text, name)
+  if not fn then blocks.complain(errors.text(message, blocks.sources)) end
+  return fn, name
+end
+
+--- The places in code of the user's that led to an error, innermost first: {chunk, line}.
+local function user_frames(level)
+  local frames = {}
+  while #frames < 12 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then break end
+    local where = info.source:match("^[=@](.*)$")
+    local ours = not where or where:match("^quench/") or where:match("^%[") or info.currentline < 1
+    if not ours then frames[#frames + 1] = {where, info.currentline} end
+    level = level + 1
+  end
+  return frames
+end
+
+local frames
+local function on_error(message)
+  blocks.traceback = debug.traceback(tostring(message), 2)
+  frames = user_frames(3)
+  return tostring(message)
+end
+
+--- After Ctrl-C the terminal's line holds "^C".
+local function new_line(message)
+  if message:find("interrupted", 1, true) and system.is_terminal(2) then io.stderr:write("\n") end
+end
+
+--- Runs fn protected. Returns whether it went well and its results, counted.
+function blocks.guarded(fn)
+  blocks.traceback, frames = nil, nil
+  local function finish(good, ...)
+    system.clear_interrupt()
+    if good then return true, select("#", ...), ... end
+    if package.loaded["quench.progress"] then require("quench.progress").clear() end
+    new_line((...))
+    blocks.complain(errors.text((...), blocks.sources, frames))
+    return false
+  end
+  return finish(xpcall(fn, on_error))
+end
+
+-- ---- results --------------------------------------------------------------------------------
+
+local kept = {} -- results before the last, newest first, each in a box of its own
+local weak = {__mode = "v"}
+
+--- A new ans; the old ones move on. Tensors before the last are held weakly, so that ans1 ... pin no memory.
+local function remember(value)
+  local last = rawget(_G, "ans")
+  if last ~= nil then
+    table.insert(kept, 1, type(last) == "userdata" and setmetatable({last}, weak) or {last})
+    kept[KEPT + 1] = nil
+  end
+  rawset(_G, "ans", value)
+end
+
+--- The value of ans1 ... ans9, nil for other names.
+function blocks.earlier(name)
+  local box = type(name) == "string" and kept[tonumber(name:match("^ans([1-9])$"))]
+  return box and box[1]
+end
+
+local function show_one(value)
+  if getmetatable(value) and type(value) == "table" and getmetatable(value).__name == "figure" then return value:show() end
+  blocks.say(show.value(value))
+end
+
+--- Shows what blocks.guarded gave, each value in its way.
+function blocks.show_results(hide, ok, n, ...)
+  if not ok or n == 0 then return end
+  if (...) ~= nil then remember((...)) end
+  if hide then return end
+  for i = 1, n do
+    local good, message = pcall(show_one, (select(i, ...)))
+    if not good then
+      new_line(tostring(message))
+      blocks.say("error while showing it: " .. tostring(message))
+    end
+  end
+end
+
+--- Runs a block as typed.
+function blocks.run(text)
+  local fn = blocks.load(text)
+  if fn then blocks.show_results(text:find(";%s*$"), blocks.guarded(fn)) end
+end
+
+return blocks
