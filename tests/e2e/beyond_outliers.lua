@@ -5,7 +5,7 @@ local sh = dofile "tests/shell.lua"
 local folder = sh.folder()
 
 local figures = {
-  outliers = {"correlation", "rates"}, optimizers = {"rates", "training"},
+  outliers = {"correlation", "rates"}, optimizers = {"rates", "training"}, abc = {"trunc", "avg"}, gain = {"gain"},
 }
 
 local function read(path) return q.system.read_file(folder .. "/" .. path) end
