@@ -58,12 +58,12 @@ local function alignment(result)
 end
 
 local function panel(runs, key, title, legend)
-  return sweeps.add_lines({title = title, x = "linear layer", y = key == "frozen" and "G1 G2" or key, log = "y", legend = legend and "right" or false},
-    runs, function(r)
-      local x, y = {}, {}
-      for i, m in ipairs(r.layers) do x[i], y[i] = i, m[key] end
-      return x, y
-    end, {dash = "solid"})
+  local layers = {title = title, x = "linear layer", y = key == "frozen" and "G1 G2" or key, log = "y", legend = legend and "right" or false}
+  return sweeps.add_lines(layers, runs, function(r)
+    local x, y = {}, {}
+    for i, m in ipairs(r.layers) do x[i], y[i] = i, m[key] end
+    return x, y
+  end, {dash = "solid"})
 end
 
 local function figure(runs)

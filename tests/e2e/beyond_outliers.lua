@@ -6,6 +6,7 @@ local folder = sh.folder()
 
 local figures = {
   outliers = {"correlation", "rates"}, optimizers = {"rates", "training"}, abc = {"trunc", "avg"}, gain = {"gain"},
+  common_loss = {"paths", "rise"}, qat = {"rise", "training"},
 }
 
 local function read(path) return q.system.read_file(folder .. "/" .. path) end
@@ -66,7 +67,7 @@ tap.test("smoke", function(t)
     end
   end
   trained = #q.system.list(folder .. "/out/shared")
-  local runs = 6 * q.sweeps.scales().smoke.rates
+  local runs = 6 * (q.sweeps.scales().smoke.rates + 1) -- and one with QuEST
   t.equal(trained, runs, "each model is trained once for all recipes")
 end)
 
