@@ -69,4 +69,24 @@ tap.test("weight_decay", function(t)
   check(t, "weight_decay", decays(3.7, 3.68, 3.66), decays(3.6, 3.63, 3.68), {["C5, equal loss"] = true})
 end)
 
+tap.test("methods: the jump of table T3", function(t)
+  local function result(factor)
+    local first, last = {}, {}
+    for _, name in ipairs{"awq4", "int8", "rtn4", "hqq4", "nvfp4", "awq3", "rtn3", "hqq3"} do first[name], last[name] = 5.4e-3, 5.4e-3 * factor end
+    return {points = {first, last}}
+  end
+  check(t, "methods", result(9.4 / 5.4), result(1.1))
+end)
+
+tap.test("adamc", function(t)
+  local function run(gradient, weights, error)
+    return {from = 1, points = {{step = 1, grad_norm = 0.3},
+      {step = 2, grad_norm = gradient, weight_norm = weights, gptq4 = error, gptq3 = 3 * error}}}
+  end
+  check(t, "adamc", {adamw = run(0.5, 10, 0.01), adamc = run(0.32, 12, 0.0102)}, {adamw = run(0.29, 10, 0.01), adamc = run(0.32, 9, 0.02)},
+    {["C6, AdamC"] = true})
+  t.ok(verdicts("adamc", {adamw = run(0.5, 10, 0.01), adamc = run(0.5, 9, 0.02)})[2]:find "does not hold", "the rise stays")
+  t.ok(verdicts("adamc", {adamw = run(0.2, 10, 0.01), adamc = run(0.1, 9, 0.02)})[2]:find "not decidable", "no rise to remove")
+end)
+
 tap.done()
