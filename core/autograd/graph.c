@@ -45,6 +45,10 @@ static Status check_gradient(const Node *n, int i, const Tensor *g) {
 
 /* --- reverse mode --- */
 
+bool gradient_is_ours(const Tensor *g) {
+  return !grad_enabled() && !g->node && g->references == 1 && g->storage->references == 1 && !g->storage->release && tensor_contiguous(g);
+}
+
 static _Thread_local bool consuming; /* the pass that is under way frees the graph */
 
 /* The value is held by the input and by its maker's alias of it, and by nobody else; linear rules never read their results. */

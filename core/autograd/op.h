@@ -83,6 +83,7 @@ void node_release(Node *n);
 /* In a rule: the backward pass frees the graph behind it, this node alone sees the value of its input, and no rule to
  * come reads it: the gradient may take its place. */
 bool node_may_overwrite(const Node *n, int input);
+bool gradient_is_ours(const Tensor *gout); /* in a vjp rule: nobody but this pass holds the gradient, so it may be overwritten */
 /* The i-th output as a tensor with history (for rules that use y). */
 Tensor *node_output(Node *n, int i);
 
@@ -163,6 +164,12 @@ Tensor *op_log_softmax(Tensor *x, int axis);
 Tensor *op_matmul(Tensor *a, Tensor *b);             /* batched, broadcasting; 1-d operands as in NumPy */
 Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b);  /* x (..., in), w (out, in), b (out) or NULL: x w^T + b */
 Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r); /* + r (..., out), in the same pass; b, r may be NULL */
+Tensor *op_linear_activated(Tensor *x, Tensor *w, Tensor *b, const char *function); /* gelu, gelu_tanh or silu of it, in the same pass */
+/* Rotary positions on (..., time, N), N numbers being heads of `width`: the first `rotated` numbers turn of each of the first
+ * `turned` heads of every `group`. So one packed projection [q k v] head by head turns at once: group 3, turned 2. */
+typedef struct Heading { int64_t width, rotated, group, turned; bool interleaved; } Heading;
+Tensor *op_turn_heads(Tensor *x, Tensor *cosines, Tensor *sines, Heading h);
+Tensor *op_linear_turned(Tensor *x, Tensor *w, Tensor *b, Tensor *cosines, Tensor *sines, Heading h); /* of x w^T + b, in its output pass */
 
 /* --- ops: indexing (ops/index.c) --- */
 Tensor *op_embedding(Tensor *table, Tensor *ids);    /* (V, D), ids (...) i32 -> (..., D) */

@@ -50,10 +50,20 @@ typedef enum Binary {
 
 typedef enum Reduce { R_SUM, R_MAX, R_MIN, R_PROD, R_SUMSQ, R_ARGMAX, R_ARGMIN /* index as a number */, REDUCE_COUNT } Reduce;
 
+/* Rotary positions on rows of heads, `width` values each: of every `group` heads the first `turned` turn by the angles of
+ * position row mod time, as the kernel rotary does. */
+typedef struct Turn {
+  int64_t time, width, rotated, group, turned;
+  bool interleaved;
+  double sign;
+  const void *cosines, *sines; /* (time, rotated/2) */
+} Turn;
+enum { TURN_MAX = 192 }; /* numbers of a group of heads that a product can turn: they must lie in one chunk of its columns */
+
 /* A batch of products C = alpha op(A) op(B) + beta C, row-major; beta 0 overwrites C.
  * A bias (n values, added to each row) and a further addend (m x n, rows ld_add apart), where not NULL, join C in the
- * same pass; they need batch = 1.
- * Strides of the batch in elements; 0 repeats an operand. */
+ * same pass; then activated (m x n, rows ldc apart), where not NULL, gets the activation of C, or the heads of C's rows turn.
+ * All of these need batch = 1. Strides of the batch in elements; 0 repeats an operand. */
 typedef struct Gemm {
   bool transpose_a, transpose_b;
   int64_t m, n, k, lda, ldb, ldc;
@@ -63,6 +73,9 @@ typedef struct Gemm {
   int64_t batch, batch_a, batch_b, batch_c;
   const void *bias, *add;
   int64_t ld_add;
+  Unary activation; /* U_GELU, U_GELU_TANH or U_SILU */
+  void *activated;
+  const Turn *turn; /* width x group at most TURN_MAX */
 } Gemm;
 
 /* Shape of a causal attention: batch x time x heads, each head `width` values. kv_heads
@@ -164,6 +177,7 @@ typedef struct Kernels {
   void (*rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,
                  const void *cosines, const void *sines, /* (time, rotated/2) */
                  const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
+  void (*turn)(const Turn *t, int64_t rows, int64_t n, void *x); /* rows of n numbers, in place */
 
   /* --- attention.c: softmax(scale q k^T, causal) v, never storing time x time for the batch; lse (batch, heads, time) --- */
   void (*attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse);

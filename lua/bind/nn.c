@@ -21,6 +21,28 @@ static int rotary(lua_State *L) { /* nn.rotary(x, cosines, sines, rotated = widt
   return bind_push_tensor(L, op_rotary(x, bind_tensor(L, 2), bind_tensor(L, 3), rotated, lua_toboolean(L, 5)));
 }
 
+/* width, rotated, group = 1, turned = group, interleaved = false from argument at on */
+static Heading heading(lua_State *L, int at) {
+  Heading h = {.width = bind_integer(L, at, "width"), .rotated = bind_integer(L, at + 1, "rotated")};
+  h.group = lua_isnoneornil(L, at + 2) ? 1 : bind_integer(L, at + 2, "group");
+  h.turned = lua_isnoneornil(L, at + 3) ? h.group : bind_integer(L, at + 3, "turned");
+  h.interleaved = lua_toboolean(L, at + 4);
+  return h;
+}
+
+static int turn_heads(lua_State *L) { /* nn.turn_heads(x, cosines, sines, width, rotated, group, turned, interleaved) */
+  return bind_push_tensor(L, op_turn_heads(bind_tensor(L, 1), bind_tensor(L, 2), bind_tensor(L, 3), heading(L, 4)));
+}
+
+static int linear_turned(lua_State *L) { /* nn.linear_turned(x, weight, bias, cosines, sines, width, rotated, group, turned, interleaved) */
+  return bind_push_tensor(L, op_linear_turned(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3), bind_tensor(L, 4), bind_tensor(L, 5),
+                                              heading(L, 6)));
+}
+
+static int linear_activated(lua_State *L) { /* nn.linear_activated(x, weight, bias, name) */
+  return bind_push_tensor(L, op_linear_activated(bind_tensor(L, 1), bind_tensor(L, 2), bind_opt_tensor(L, 3), luaL_checkstring(L, 4)));
+}
+
 static int attention(lua_State *L) { /* nn.attention(q, k, v, scale, window = 0) */
   int64_t window = lua_isnoneornil(L, 5) ? 0 : bind_integer(L, 5, "window");
   return bind_push_tensor(L, op_attention(bind_tensor(L, 1), bind_tensor(L, 2), bind_tensor(L, 3), luaL_checknumber(L, 4), window));
@@ -51,7 +73,8 @@ static int precision(lua_State *L) { /* nn.precision() -> name; nn.precision("bf
 }
 
 static const luaL_Reg functions[] = {
-  {"layer_norm", layer_norm}, {"rms_norm", rms_norm}, {"cross_entropy", cross_entropy}, {"rotary", rotary}, {"attention", attention},
+  {"layer_norm", layer_norm}, {"rms_norm", rms_norm}, {"cross_entropy", cross_entropy}, {"rotary", rotary}, {"turn_heads", turn_heads},
+  {"linear_turned", linear_turned}, {"linear_activated", linear_activated}, {"attention", attention},
   {"dropout", dropout}, {"conv1d", conv1d}, {"precision", precision}, {"scan", scan}, {"scatter_rows", scatter_rows}, {NULL, NULL},
 };
 

@@ -24,15 +24,43 @@ function nn.module(record, fn, ...)
   return fn(record, ...)
 end
 
-local function linear(record, x)
+--- What the weight meets: x, noticed.
+local function enter(record, x)
   if record.turn then x = record.turn(x) end -- a rotation that the weight has absorbed (quant/online.lua)
   if nn.observe then nn.observe(record, x) end
+  return x
+end
+
+local function linear(record, x)
+  x = enter(record, x)
   if record.forward then return record.forward(record, x) end
   return q.linear(x, record.weight, record.bias)
 end
 
---- x (..., in) times the record's weight (out, in), plus its bias.
-function nn.linear(record, x) return nn.module(record, linear, x) end
+--- Whether what follows a linear layer may join its output pass: nobody looks at the result between, nor replaces it.
+local function joins(record) return not nn.trace and not record.forward end
+
+--- x (..., in) times the record's weight (out, in), plus its bias; plus residual (..., out), if given.
+function nn.linear(record, x, residual)
+  if not residual then return nn.module(record, linear, x) end
+  if not joins(record) then return residual + nn.module(record, linear, x) end
+  return q.linear(enter(record, x), record.weight, record.bias, residual)
+end
+
+local FUSED = {gelu = true, gelu_tanh = true, silu = true}
+
+--- The activation (a method of tensors) of a linear layer, in its output pass where there is one for it.
+function nn.activated(record, x, method)
+  if FUSED[method] and joins(record) then return nn.linear_activated(enter(record, x), record.weight, record.bias, method) end
+  local y = nn.linear(record, x)
+  return y[method](y)
+end
+
+--- A linear layer whose result (B, T, heads x width) gets rotary positions, in its output pass; the rest as in nn.turn_heads.
+function nn.turned(record, x, cosines, sines, ...)
+  if not joins(record) then return nn.turn_heads(nn.linear(record, x), cosines, sines, ...) end
+  return nn.linear_turned(enter(record, x), record.weight, record.bias, cosines, sines, ...)
+end
 
 --- Calls fn(...) with nn[key] set to value, and puts the old one back whatever happens.
 local function with(key, value, fn, ...)
@@ -88,6 +116,25 @@ help.add{"q.nn.rotary", nn.rotary, "q.nn.rotary(x, cosines, sines, rotated = wid
   "Turns pairs of values of each head by the angles of its position: i with i + rotated/2, or 2i with 2i + 1 (interleaved).",
   shapes = "x (batch, time, heads, width), cosines and sines (time or more, rotated/2)", source = "Su et al., 2021 (RoFormer), eq. 34",
   example = "q.nn.rotary(q.randn(1, 4, 2, 8), q.nn.rotary_table(4, 8, 10000, \"f32\"))", see = {"q.nn.rotary_table"}}
+help.add{"q.nn.turn_heads", nn.turn_heads,
+  "q.nn.turn_heads(x, cosines, sines, width, rotated, group = 1, turned = group, interleaved = false) -> tensor",
+  "Rotary positions on packed heads: of each `group` heads of `width` numbers the first `turned` turn, of each its first `rotated` numbers.",
+  shapes = "x (..., time, heads x width), cosines and sines (time or more, rotated/2)", source = "Su et al., 2021 (RoFormer), eq. 34",
+  example = 'local cos, sin = q.nn.rotary_table(4, 8, 10000, "f32")\n' .. "q.nn.turn_heads(q.randn(1, 4, 48), cos, sin, 8, 8, 3, 2)",
+  see = {"q.nn.rotary"}}
+help.add{"q.nn.linear_turned", nn.linear_turned,
+  "q.nn.linear_turned(x, weight, bias or nil, cosines, sines, width, rotated, group = 1, turned = group, interleaved = false) -> tensor",
+  "turn_heads of x w^T + b, in the product's output pass; the same bits.", shapes = "x (..., time, in), weight (heads x width, in)",
+  example = 'local cos, sin = q.nn.rotary_table(4, 8, 10000, "f32")\n' ..
+    "q.nn.linear_turned(q.randn(1, 4, 5), q.randn(48, 5), nil, cos, sin, 8, 8, 3, 2)",
+  see = {"q.nn.turn_heads", "q.linear"}}
+help.add{"q.nn.linear_activated", nn.linear_activated, "q.nn.linear_activated(x, weight, bias or nil, name) -> tensor",
+  "gelu, gelu_tanh or silu of x w^T + b, in the product's output pass; the same bits.", shapes = "x (..., in), weight (out, in), bias (out)",
+  example = 'q.nn.linear_activated(q.randn(2, 4), q.randn(8, 4), nil, "gelu")', see = {"q.linear"}}
+help.add{"q.nn.turned", nn.turned, "q.nn.turned(record, x, cosines, sines, width, rotated, group, turned, interleaved) -> tensor",
+  "A linear layer of a model with rotary positions on its heads, in one pass where nothing looks between.", see = {"q.nn.linear_turned"}}
+help.add{"q.nn.activated", nn.activated, "q.nn.activated(record, x, method) -> tensor",
+  "A linear layer of a model and its activation, in one pass where nothing looks between.", see = {"q.nn.linear_activated"}}
 help.add{"q.nn.rotary_table", nn.rotary_table, "q.nn.rotary_table(time, rotated, theta, dtype[, frequencies]) -> cosines, sines",
   "Cosines and sines of the angles position * theta^(-2j/rotated), or of given frequencies (radians a position).",
   shapes = "both (time, rotated/2)", example = "local cos, sin = q.nn.rotary_table(128, 16, 10000, \"f32\")", see = {"q.nn.rotary"}}
@@ -108,8 +155,9 @@ help.add{"q.nn.scan", nn.scan, "q.nn.scan(a, b, axis = 2) -> tensor",
 help.add{"q.nn.scatter_rows", nn.scatter_rows, "q.nn.scatter_rows(rows, ids, n) -> tensor (n, D)",
   "Adds each row to the place in n rows of zeros that its id (from 0) names; the reverse of q.embedding.",
   shapes = "rows (N, D), ids (N) i32", example = 'q.nn.scatter_rows(q.randn(2, 4), q.tensor({3, 0}, "i32"), 5)', see = {"q.embedding"}}
-help.add{"q.nn.linear", nn.linear, "q.nn.linear(record, x) -> tensor",
-  "A linear layer of a model: x w^T + b, seen by q.nn.watching.", shapes = "x (..., in) -> (..., out)", see = {"q.linear", "q.nn.watching"}}
+help.add{"q.nn.linear", nn.linear, "q.nn.linear(record, x[, residual]) -> tensor",
+  "A linear layer of a model: x w^T + b + residual, seen by q.nn.watching.", shapes = "x (..., in) -> (..., out)",
+  see = {"q.linear", "q.nn.watching"}}
 help.add{"q.nn.module", nn.module, "q.nn.module(record, fn, ...) -> results", "Calls fn(record, ...) as a module that q.nn.tracing sees."}
 help.add{"q.nn.watching", nn.watching, "q.nn.watching(observe, fn, ...) -> results",
   "Calls fn(...) with observe(record, x) called before each linear layer.", see = {"q.nn.tracing"}}

@@ -58,6 +58,53 @@ tap.test("attention and rotary", function(t)
     "the rest passes")
 end)
 
+--- Value and gradients of fn(x, w, b) for a fixed weighting of its result, one list of numbers.
+local function everything(fn, x, w, b)
+  for _, p in ipairs{x, w, b} do p:requires_grad().grad = nil end
+  local y = fn(x, w, b)
+  local weights = q.randn(y:shape(), x:dtype(), q.stream(9, "weights"))
+  q.scope(function() (y * weights):sum():backward() end)
+  return {y:totable(), x.grad:totable(), w.grad:totable(), b.grad:totable()}
+end
+
+-- 70 rows so that tiles have edges; 5 groups of 3 heads of 32: more than one chunk of columns
+tap.test("what joins the output pass of a linear layer gives the bits of the separate ops", function(t)
+  for _, precision in ipairs{"f32", "bf16", "f64"} do
+    local dtype = precision == "f64" and "f64" or "f32"
+    local function normal(name, ...) return q.randn({...}, dtype, q.stream(5, name)) end
+    local x, w, b = normal("x", 2, 35, 50), normal("w", 480, 50) * 0.3, normal("b", 480)
+    local cos, sin = nn.rotary_table(35, 8, 10000, dtype)
+    local wide_cos, wide_sin = nn.rotary_table(35, 100, 10000, dtype)
+    local function same(name, fused, separate)
+      nn.with_precision(precision == "bf16" and "bf16" or "f32", function()
+        local a, c = everything(fused, x, w, b), everything(separate, x, w, b)
+        for i, part in ipairs{"value", "gradient of x", "of the weight", "of the bias"} do
+          t.near(a[i], c[i], 0, ("%s, %s: %s"):format(precision, name, part))
+        end
+      end)
+    end
+    for _, f in ipairs{"gelu", "gelu_tanh", "silu"} do
+      same(f, function(x_, w_, b_) return nn.linear_activated(x_, w_, b_, f) end, function(x_, w_, b_)
+        local y = q.linear(x_, w_, b_)
+        return y[f](y)
+      end)
+    end
+    for name, h in pairs{["q and k of packed heads"] = {cos, sin, 32, 8, 3, 2, false}, ["all heads, interleaved"] = {cos, sin, 32, 8, 1, 1, true},
+        ["groups wider than a chunk of columns"] = {wide_cos, wide_sin, 240, 100, 2, 1, false}} do
+      same(name, function(x_, w_, b_) return nn.linear_turned(x_, w_, b_, unpack(h)) end,
+        function(x_, w_, b_) return nn.turn_heads(q.linear(x_, w_, b_), unpack(h)) end)
+    end
+    local r = normal("r", 2, 35, 480)
+    same("residual", function(x_, w_, b_) return q.linear(x_, w_, b_, r) end, function(x_, w_, b_) return q.linear(x_, w_, b_) + r end)
+  end
+  local y = q.randn(1, 3, 2, 4)
+  local cos, sin = nn.rotary_table(3, 4, 100, "f32")
+  t.near(nn.turn_heads(y:view(1, 3, 8), cos, sin, 4, 4):view(1, 3, 2, 4):totable(), nn.rotary(y, cos, sin):totable(), 0, "turn_heads is rotary")
+  t.fails(function() nn.linear_activated(q.zeros(2, 3), q.zeros(4, 3), nil, "tanh") end, "no activation 'tanh'", "an unknown activation")
+  t.fails(function() nn.turn_heads(q.zeros(1, 3, 9), cos, sin, 4, 4) end, "whole groups", "heads that do not fit")
+  t.fails(function() nn.linear_turned(q.zeros(1, 3, 5), q.zeros(8, 5), nil, cos, sin, 4, 6) end, "at most the width", "more than a head")
+end)
+
 tap.test("dropout and conv1d", function(t)
   local stream = q.stream(1, "dropout")
   local y = nn.dropout(q.zeros(1000):fill_(1), 0.5, stream)

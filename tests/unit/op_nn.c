@@ -13,9 +13,9 @@ static Tensor *cosines, *sines;
 
 static Tensor *cross_entropy(Tensor *const *in, void *c) { return (void)c, op_cross_entropy(in[0], targets); }
 
-typedef struct Turn { int64_t rotated; bool interleaved, strided; } Turn;
+typedef struct Rotation { int64_t rotated; bool interleaved, strided; } Rotation;
 static Tensor *rotary(Tensor *const *in, void *context) {
-  Turn *t = context;
+  Rotation *t = context;
   Tensor *x = t->strided ? op_permute(in[0], (int[]){0, 2, 1, 3}) : in[0];
   return op_rotary(x, op_narrow(cosines, 1, 0, t->rotated / 2), op_narrow(sines, 1, 0, t->rotated / 2), t->rotated, t->interleaved);
 }
@@ -58,9 +58,9 @@ static void check_rotary(void) {
   double c[5 * 3], s[5 * 3];
   for (int i = 0; i < 15; i++) c[i] = cos(i), s[i] = sin(i);
   cosines = tensor_of(F64, (Shape){2, {5, 3}}, c), sines = tensor_of(F64, (Shape){2, {5, 3}}, s);
-  check_op("rotary", rotary, &(Turn){6, false, false}, 1, (Shape[]){{4, {2, 4, 2, 6}}});
-  check_op("rotary, interleaved, part of the width", rotary, &(Turn){4, true, false}, 1, (Shape[]){{4, {1, 5, 2, 7}}});
-  check_op("rotary of a view", rotary, &(Turn){4, false, true}, 1, (Shape[]){{4, {2, 2, 5, 5}}});
+  check_op("rotary", rotary, &(Rotation){6, false, false}, 1, (Shape[]){{4, {2, 4, 2, 6}}});
+  check_op("rotary, interleaved, part of the width", rotary, &(Rotation){4, true, false}, 1, (Shape[]){{4, {1, 5, 2, 7}}});
+  check_op("rotary of a view", rotary, &(Rotation){4, false, true}, 1, (Shape[]){{4, {2, 2, 5, 5}}});
 }
 
 static void check_attention(void) {

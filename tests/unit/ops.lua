@@ -105,6 +105,19 @@ tap.test("products", function(t)
   check(t, "linear", function(x, w, b) return q.linear(x, w, b) end, {normal(2, 3, 4), normal(5, 4), normal(5)})
   check(t, "linear with residual", function(x, w, b, r) return q.linear(x, w, b, r) end, {normal(2, 3, 4), normal(5, 4), normal(5), normal(2, 3, 5)})
   check(t, "linear with residual, no bias", function(x, w, r) return q.linear(x, w, nil, r) end, {normal(3, 4), normal(5, 4), normal(3, 5)})
+  for _, f in ipairs{"gelu", "gelu_tanh", "silu"} do
+    check(t, "linear and " .. f, function(x, w, b) return q.nn.linear_activated(x, w, b, f) end, {normal(2, 3, 4), normal(5, 4), normal(5)})
+  end
+  check(t, "linear and gelu, no bias, squared", function(x, w)
+    return q.nn.linear_activated(x, w, nil, "gelu"):square()
+  end, {normal(3, 4), normal(5, 4)})
+  for _, interleaved in ipairs{false, true} do
+    local cos, sin = q.nn.rotary_table(3, 4, 100, "f64")
+    check(t, "turn_heads", function(x) return q.nn.turn_heads(x, cos, sin, 5, 4, 3, 2, interleaved):square() end, {normal(2, 3, 30)})
+    check(t, "linear and turn_heads", function(x, w, b)
+      return q.nn.linear_turned(x, w, b, cos, sin, 5, 4, 3, 2, interleaved):square()
+    end, {normal(2, 3, 4), normal(15, 4), normal(15)})
+  end
   check(t, "linear without bias", function(x, w) return q.linear(x, w) end, {normal(3, 4), normal(5, 4)})
 end)
 

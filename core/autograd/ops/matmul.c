@@ -37,13 +37,6 @@ static bool matrix_of(Tensor *t, Matrix *m) {
   return m->t && as_it_lies(m->t, m);
 }
 
-/* What joins a product in the same pass: y itself, a bias along the last axis, another tensor of y's shape. The last
- * two only where y has two axes. */
-typedef struct Joined {
-  bool self;
-  Tensor *bias, *residual;
-} Joined;
-
 /* y = a b + joined over the batch axes of y; a and b broadcast over them. */
 static Status product_into(Tensor *y, Tensor *a, Tensor *b, Joined join) {
   Matrix ma, mb;
@@ -66,6 +59,8 @@ static Status product_into(Tensor *y, Tensor *a, Tensor *b, Joined join) {
   };
   if (join.bias) g.bias = tensor_data(join.bias);
   if (join.residual) g.add = tensor_data(join.residual), g.ld_add = join.residual->shape[1];
+  if (join.activated) g.activated = tensor_data(join.activated), g.activation = join.activation;
+  g.turn = join.turn;
   for (int64_t i = 0; i < outer; i++) {
     int64_t at[3] = {0};
     for (int k = 0; k < 3; k++)
@@ -168,7 +163,7 @@ Tensor *op_matmul(Tensor *a, Tensor *b) {
 
 enum { LX, LW, LB, LR };
 
-static Status linear_vjp(Node *n, Tensor *const *g, Tensor **gin) {
+Status op_linear_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   Tensor *x = n->in[LX], *w = n->in[LW];
   if (node_needs(n, LX) && !(gin[LX] = op_matmul(g[0], w))) return error_code();
   if (node_needs(n, LW) && !(gin[LW] = multiply(transposed(as_rows(g[0])), as_rows(x)))) return error_code();
@@ -177,8 +172,7 @@ static Status linear_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   return OK;
 }
 
-/* y = x w^T + joined, x of any number of axes */
-static Status linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join) {
+static Status linear_rows(Tensor *y, Tensor *x, Tensor *w, Joined join) {
   int64_t in = w->shape[1], out = w->shape[0], count = in ? tensor_numel(x) / in : out ? tensor_numel(y) / out : 0;
   Tensor *dense = op_dense(x), *bias = op_dense(join.bias), *residual = op_dense(join.residual);
   if (!dense || (join.bias && !bias) || (join.residual && !residual)) return error_code();
@@ -190,20 +184,27 @@ static Status linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join) {
   return product_into(rows, from, transposed(w), join);
 }
 
+Status op_linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join) {
+  bool was = grad_enable(false); /* the views are nobody's history */
+  Status s = linear_rows(y, x, w, join);
+  grad_enable(was);
+  return s;
+}
+
 /* t = tx w^T + x tw^T + tb + tr, one or two products that take the others along */
-static Status linear_jvp(Node *n, Tensor *const *t, Tensor **out) {
+Status op_linear_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *y = op_new_like(n->out[0]), *tb = t[LB], *tr = t[LR];
   if (!y) return error_code();
   bool begun = t[LX] || t[LW];
-  if (t[LX]) TRY(linear_into(y, t[LX], n->in[LW], (Joined){.bias = tb, .residual = tr}));
-  if (t[LW]) TRY(linear_into(y, n->in[LX], t[LW], t[LX] ? (Joined){.self = true} : (Joined){.bias = tb, .residual = tr}));
+  if (t[LX]) TRY(op_linear_into(y, t[LX], n->in[LW], (Joined){.bias = tb, .residual = tr}));
+  if (t[LW]) TRY(op_linear_into(y, n->in[LX], t[LW], t[LX] ? (Joined){.self = true} : (Joined){.bias = tb, .residual = tr}));
   out[0] = y;
   if (begun) return OK;
   out[0] = tb && tr ? op_add(tr, tb) : tr ? tr : op_expand(tb, y->ndim, y->shape);
   return out[0] ? OK : error_code();
 }
 
-const OpInfo linear_op = {"linear", 4, 1, "x w^T + b + r: x (..., in), w (out, in), b (out) and r (..., out) or absent", linear_vjp, linear_jvp, NULL, true};
+const OpInfo linear_op = {"linear", 4, 1, "x w^T + b + r: x (..., in), w (out, in), b (out) and r (..., out) or absent", op_linear_vjp, op_linear_jvp, NULL, true};
 
 static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b, const Tensor *r) {
   if (w->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != w->shape[1])
@@ -216,18 +217,21 @@ static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b, co
   return OK;
 }
 
-Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r) {
-  if (!x || !w || linear_check(x, w, b, r) != OK) return NULL;
+Tensor *op_linear_result(Tensor *x, Tensor *w, Tensor *b) {
+  if (!x || !w || linear_check(x, w, b, NULL) != OK) return NULL;
   int64_t shape[MAX_DIMS];
   memcpy(shape, x->shape, sizeof shape);
   shape[x->ndim - 1] = w->shape[0];
-  Tensor *y = op_new(x->dtype, x->ndim, shape);
+  return op_new(x->dtype, x->ndim, shape);
+}
+
+Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r) {
+  if (!x || !w || linear_check(x, w, b, r) != OK) return NULL;
+  Tensor *y = op_linear_result(x, w, b);
   if (!y) return NULL;
   if (r && !tensor_same_shape(r, y)) return fail(ERR_SHAPE, "linear: residual %s does not fit the result %s", shape_text(r), shape_text(y)), NULL;
-  bool was = grad_enable(false);
-  Status s = linear_into(y, x, w, (Joined){.bias = b, .residual = r});
-  grad_enable(was);
-  return s == OK ? op_done(&linear_op, 4, (Tensor *[]){x, w, b, r}, y, NULL) : NULL;
+  if (op_linear_into(y, x, w, (Joined){.bias = b, .residual = r}) != OK) return NULL;
+  return op_done(&linear_op, 4, (Tensor *[]){x, w, b, r}, y, NULL);
 }
 
 Tensor *op_linear(Tensor *x, Tensor *w, Tensor *b) { return op_linear_add(x, w, b, NULL); }

@@ -24,6 +24,24 @@ bool op_check_ids(const char *op, const Tensor *ids, int64_t low, int64_t high, 
 /* f'(x) g for f = U_GELU, U_GELU_TANH, U_SILU (activation.c); takes the kernel table's names, so it is not in op.h. */
 Tensor *op_activation_backward(Unary f, Tensor *x, Tensor *g);
 
+/* --- linear, for the ops that join it (matmul.c) --- */
+
+/* What joins a product in the same pass: y itself, a bias along the last axis, another tensor of y's shape, an activation that
+ * goes to a tensor of its own, heads that turn. All but the first only where y has two axes. */
+typedef struct Joined {
+  bool self;
+  Tensor *bias, *residual;
+  Unary activation;
+  Tensor *activated; /* dense, y's shape */
+  const Turn *turn;
+} Joined;
+
+Tensor *op_linear_result(Tensor *x, Tensor *w, Tensor *b); /* checks the operands; uninitialised */
+Status op_linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join); /* y = x w^T + joined, x of any number of axes */
+/* The rules of linear, for nodes whose first four inputs are its own: x, w, b, residual. */
+Status op_linear_vjp(Node *n, Tensor *const *g, Tensor **gin);
+Status op_linear_jvp(Node *n, Tensor *const *t, Tensor **out);
+
 /* Rows of ops that other files need. */
 extern const OpInfo add_op, mul_op, linear_op, matmul_op;
 

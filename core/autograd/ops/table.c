@@ -6,7 +6,7 @@ extern const OpInfo *const unary_ops[];
 extern const OpInfo add_op, sub_op, mul_op, div_op, pow_op, maximum_op, minimum_op, where_op;
 extern const OpInfo reshape_op, permute_op, narrow_op, pad_op, expand_op, sum_to_op, identity_op, contiguous_op, cast_op, concat_op, split_op;
 extern const OpInfo sum_op, max_op, min_op, softmax_op, softmax_backward_op, logsumexp_op, cumsum_op;
-extern const OpInfo matmul_op, linear_op;
+extern const OpInfo matmul_op, linear_op, linear_activated_op, linear_turned_op, turn_heads_op;
 extern const OpInfo embedding_op, embedding_backward_op, pick_op, unpick_op;
 extern const OpInfo layer_norm_op, rms_norm_op, norm_backward_op, cross_entropy_op, cross_entropy_backward_op, rotary_op;
 extern const OpInfo activation_backward_op, attention_op, attention_backward_op, dropout_op, conv1d_op, conv1d_input_op, conv1d_weight_op, scan_op;
@@ -16,7 +16,7 @@ const OpInfo *const op_table[] = {
   &add_op, &sub_op, &mul_op, &div_op, &pow_op, &maximum_op, &minimum_op, &where_op,
   &reshape_op, &permute_op, &narrow_op, &pad_op, &expand_op, &sum_to_op, &identity_op, &contiguous_op, &cast_op, &concat_op, &split_op,
   &sum_op, &max_op, &min_op, &softmax_op, &softmax_backward_op, &logsumexp_op, &cumsum_op,
-  &matmul_op, &linear_op,
+  &matmul_op, &linear_op, &linear_activated_op, &linear_turned_op, &turn_heads_op,
   &embedding_op, &embedding_backward_op, &pick_op, &unpick_op,
   &layer_norm_op, &rms_norm_op, &norm_backward_op, &cross_entropy_op, &cross_entropy_backward_op, &rotary_op,
   &activation_backward_op, &attention_op, &attention_backward_op, &dropout_op, &conv1d_op, &conv1d_input_op, &conv1d_weight_op, &scan_op,

@@ -1,6 +1,7 @@
 /* activation.c - gradients of the activation functions of networks times what comes in,
  * and the tangents of that, each in one pass: y' = f'(x) g,  t = f'(x) tg + f''(x) g tx. */
 #include "kernel/cpu/cpu.h"
+#include "kernel/cpu/gemm.h"
 #include "kernel/cpu/vmath.h"
 
 enum { CHUNK = 4096 }; /* elements a thread takes at a time */
@@ -10,6 +11,9 @@ typedef void (*Tangent)(int64_t n, const real *x, const real *g, const real *tx,
 
 /* The loops of function f with derivatives f_grad and f_grad2 of vmath.h. */
 #define LOOPS(f)                                                                                                               \
+  static void f##_forward(int64_t n, const real *x, real *y) {                                                                 \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; i++) y[i] = real_##f(x[i]);                                                 \
+  }                                                                                                                            \
   static void f##_backward(int64_t n, const real *x, const real *g, real *out) {                                               \
     _Pragma("omp simd") for (int64_t i = 0; i < n; i++) out[i] = real_##f##_grad(x[i]) * g[i];                                 \
   }                                                                                                                            \
@@ -23,6 +27,12 @@ typedef void (*Tangent)(int64_t n, const real *x, const real *g, const real *tx,
 LOOPS(gelu)
 LOOPS(gelu_tanh)
 LOOPS(silu)
+
+void K(activation_row)(Unary f, int64_t n, const void *x, void *y) {
+  if (f == U_GELU) gelu_forward(n, x, y);
+  else if (f == U_GELU_TANH) gelu_tanh_forward(n, x, y);
+  else silu_forward(n, x, y);
+}
 
 static int64_t chunk(int64_t n, int64_t i) { return n - i < CHUNK ? n - i : CHUNK; }
 

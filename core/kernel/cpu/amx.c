@@ -247,7 +247,6 @@ INLINE void make_block(int parts, const Product *p, int64_t i, int64_t rows, int
   float *c = (float *)p->c + i * p->ldc + j;
   if (rows == BLOCK && columns == BLOCK && s.plain) block(parts, steps, packed_a, b, s.from_c, c, p->ldc);
   else block_aside(parts, steps, packed_a, b, s, rows, columns, c, p->ldc);
-  if (k + kc == p->k) product_finish(p, p->bias, p->add, i, rows, j, columns);
 }
 
 /* C rows [i0, i1), columns [j, j + n), k [k, k + kc), B packed. */
@@ -261,15 +260,17 @@ INLINE void strip(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j
       if (i + 2 * BLOCK <= i1) fetch(source_a(p, i + BLOCK, k), kc, least(row, ahead), least(row + share, ahead));
       make_block(parts, p, i, rows, j + c, least(n - c, BLOCK), k, kc, packed_b + c / BLOCK * panel);
     }
+    if (k + kc == p->k) K(product_finish)(p, i, rows, j, n);
   }
 }
 
 INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   __asm__ volatile("" ::"r"(&config) : "memory"); /* gcc 12 takes only the first 8 bytes of the configuration for used */
   _tile_loadconfig(&config);
-  for (int64_t j = j0; j < j1; j += NC)
+  const int64_t chunk = product_chunk(p, NC);
+  for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC / parts) {
-      int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC / parts), panel = (kc + KB - 1) / KB * STEP(parts);
+      int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC / parts), panel = (kc + KB - 1) / KB * STEP(parts);
       for (int64_t c = 0; c < n; c += BLOCK) pack(parts, source_b(p, j + c, k), least(n - c, BLOCK), kc, true, packed_b + c / BLOCK * panel);
       strip(parts, p, i0, i1, j, n, k, kc);
     }

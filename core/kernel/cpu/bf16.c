@@ -112,7 +112,7 @@ void bf16_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 #else
   whole_part(p, i0, i1, j0, j1);
 #endif
-  product_finish(p, p->bias, p->add, i0, i1 - i0, j0, j1 - j0);
+  K(product_finish)(p, i0, i1 - i0, j0, j1 - j0);
 }
 
 #endif

@@ -62,6 +62,7 @@ void K(cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logi
 /* rotary.c */
 void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,
                const void *cosines, const void *sines, const int64_t x_stride[3], const void *x, const int64_t y_stride[3], void *y);
+void K(turn)(const Turn *t, int64_t rows, int64_t n, void *x);
 
 /* attention.c */
 void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse);

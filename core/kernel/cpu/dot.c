@@ -182,18 +182,22 @@ static void make_tile(const Product *p, int64_t i, int64_t rows, int64_t j, int6
 
 static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, int64_t k, int64_t kc) {
   const int64_t blocks = (kc + KB - 1) / KB;
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
   for (int64_t c = 0; c < n; c += NR)
     for (int64_t r = 0; r < m; r += MR) {
       const int64_t rows = least(m - r, MR), columns = least(n - c, NR);
       make_tile(p, i + r, rows, j + c, columns, blocks, k == 0, packed_a + r * (p->transpose_a ? 1 : KC / 2), packed_b + c * blocks * PAIRS);
-      if (k + kc == p->k) product_finish(p, p->bias, p->add, i + r, rows, j + c, columns);
     }
+  _mm_setcsr(before);
+  if (k + kc == p->k) K(product_finish)(p, i, m, j, n);
 }
 
-static void whole_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  for (int64_t j = j0; j < j1; j += NC)
+void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  const int64_t chunk = product_chunk(p, NC);
+  for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC) {
-      const int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC);
+      const int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC);
       pack_b(p, j, n, k, kc);
       for (int64_t i = i0; i < i1; i += MC) {
         const int64_t m = least(i1 - i, MC);
@@ -201,13 +205,6 @@ static void whole_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int
         tiles(p, i, m, j, n, k, kc);
       }
     }
-}
-
-void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
-  whole_part(p, i0, i1, j0, j1);
-  _mm_setcsr(before);
 }
 
 #elif REAL_BITS == 32

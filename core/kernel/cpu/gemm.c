@@ -244,18 +244,19 @@ static void tiles(const Plan *q, int64_t i, int64_t m, int64_t j, int64_t n, int
       Kernel kernel = p->transpose_a ? across[nv - 1][rows - 1] : along[nv - 1][rows - 1];
       if (columns % VL) edge_tile(kernel, &s, rows, columns);
       else kernel(&s);
-      if (k + kc == p->k) product_finish(p, p->bias, p->add, i + r, rows, j + c, columns);
       packed += nv * VL * kc;
     }
+    if (k + kc == p->k) K(product_finish)(p, i + r, rows, j, n);
   }
 }
 
 static void part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   bool small = i1 - i0 <= FEW_ROWS && p->k <= FEW_ROWS;
   const Plan q = {p, !p->transpose_b && i1 - i0 <= FEW_ROWS && (j1 - j0) % VL == 0, p->transpose_a && !small};
-  for (int64_t j = j0; j < j1; j += NC)
+  const int64_t chunk = product_chunk(p, NC);
+  for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC) {
-      int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC);
+      int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC);
       if (!q.b_in_place) pack_b(p, k, kc, j, n);
       for (int64_t i = i0; i < i1; i += MC) {
         int64_t m = least(i1 - i, MC);
@@ -302,11 +303,12 @@ static int64_t border(int64_t total, int64_t unit, int64_t i, int64_t n) { retur
 
 void K(product)(const Product *p) {
   int threads = omp_in_parallel() || p->m * p->n * p->k < WORTH_THREADS ? 1 : omp_get_max_threads();
-  const Maker how = maker_of(p);
+  Maker how = maker_of(p);
   if (threads == 1) {
     how.part(p, 0, p->m, 0, p->n);
     return;
   }
+  if (p->turn) how.columns = p->turn->width * p->turn->group; /* no group of heads is cut */
   int64_t down = 1, columns = threads;
   choose_grid(p, &how, threads, &down, &columns);
 #pragma omp parallel for schedule(static) num_threads(threads)

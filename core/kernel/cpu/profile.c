@@ -85,6 +85,7 @@ MEASURED(cross_entropy_backward_tangent, (int64_t rows, int64_t n, In x, const i
          7 * rows * n, 3 * rows * n * E)
 MEASURED(rotary, (int64_t b, int64_t t, int64_t h, int64_t w, int64_t rotated, bool inter, double sign, In c, In s, const int64_t xs[3], In x, const int64_t ys[3], Out y),
          (b, t, h, w, rotated, inter, sign, c, s, xs, x, ys, y), 3 * b * t * h * rotated, 2 * b * t * h * w * E)
+MEASURED(turn, (const Turn *t, int64_t rows, int64_t n, Out x), (t, rows, n, x), 3 * rows * n / t->width / t->group * t->turned * t->rotated, 2 * rows * n * E)
 MEASURED(attention, (const Attention *a, Heads q, Heads k, Heads v, Heads o, Out lse), (a, q, k, v, o, lse), pairs(a) * (4 * (double)a->width + 4), heads_bytes(a, 2, 2))
 MEASURED(attention_backward, (const Attention *a, Heads q, Heads k, Heads v, Heads o, In lse, Heads d, Heads dq, Heads dk, Heads dv), (a, q, k, v, o, lse, d, dq, dk, dv),
          pairs(a) * (10 * (double)a->width + 6), heads_bytes(a, 4, 4))
@@ -109,7 +110,7 @@ const Kernels K(measured_kernels) = {
   SLOT(reduce), SLOT(cumsum), SLOT(dot), SLOT(all_finite), SLOT(logsumexp), SLOT(softmax), SLOT(softmax_backward), SLOT(select_rows),
   SLOT(gemm), SLOT(gram), SLOT(gather_rows), SLOT(scatter_add_rows), SLOT(pick), SLOT(unpick),
   SLOT(layer_norm), SLOT(layer_norm_backward), SLOT(rms_norm), SLOT(rms_norm_backward), SLOT(norm_tangent), SLOT(norm_backward_tangent),
-  SLOT(cross_entropy), SLOT(cross_entropy_backward), SLOT(cross_entropy_backward_tangent), SLOT(rotary),
+  SLOT(cross_entropy), SLOT(cross_entropy_backward), SLOT(cross_entropy_backward_tangent), SLOT(rotary), SLOT(turn),
   SLOT(attention), SLOT(attention_backward), SLOT(attention_tangent), SLOT(attention_backward_tangent),
   SLOT(activation_backward), SLOT(activation_backward_tangent), SLOT(dropout), SLOT(conv1d), SLOT(conv1d_backward), SLOT(scan),
   SLOT(update), SLOT(gradient_squares),

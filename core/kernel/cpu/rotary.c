@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernel/cpu/cpu.h"
+#include "kernel/cpu/gemm.h"
 
 static void turn_halves(int64_t half, const real *c, const real *s, real sign, const real *x, real *y) {
 #pragma omp simd
@@ -24,6 +25,19 @@ static void turn_pairs(int64_t half, const real *c, const real *s, real sign, co
     y[2 * i] = a * c[i] - b * t;
     y[2 * i + 1] = b * c[i] + a * t;
   }
+}
+
+void K(turn_row)(const Turn *t, int64_t row, int64_t columns, void *x_) {
+  const int64_t half = t->rotated / 2, at = row % t->time * half;
+  real *x = x_;
+  for (int64_t h = 0; h * t->width < columns; h++, x += t->width)
+    if (h % t->group < t->turned)
+      (t->interleaved ? turn_pairs : turn_halves)(half, (const real *)t->cosines + at, (const real *)t->sines + at, (real)t->sign, x, x);
+}
+
+void K(turn)(const Turn *t, int64_t rows, int64_t n, void *x) {
+#pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
+  for (int64_t r = 0; r < rows; r++) K(turn_row)(t, r, n, (real *)x + r * n);
 }
 
 void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,

@@ -15,7 +15,7 @@ const Kernels K(kernels) = {
   .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),
   .cross_entropy = K(cross_entropy), .cross_entropy_backward = K(cross_entropy_backward),
   .cross_entropy_backward_tangent = K(cross_entropy_backward_tangent),
-  .rotary = K(rotary),
+  .rotary = K(rotary), .turn = K(turn),
   .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
   .attention_backward_tangent = K(attention_backward_tangent),
   .activation_backward = K(activation_backward), .activation_backward_tangent = K(activation_backward_tangent),

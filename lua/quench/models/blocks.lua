@@ -51,6 +51,9 @@ local SUM = {name = "sum", kind = "sum"}
 local function sum(_, h, branch, m) return h + m:dropout(branch, m.config.hidden_dropout) end
 function blocks.add(m, h, branch) return nn.module(SUM, sum, h, branch, m) end
 
+--- Whether h + branch may be made in the output pass of the branch's last linear layer: nothing looks or drops between.
+function blocks.joins(m) return not nn.trace and (not m.dropout_stream or m.config.hidden_dropout == 0) end
+
 --- The output projection, a record for nn.linear: tied is the embedding, or false for a matrix of its own.
 function blocks.head(m, name, tied, rows, width, std)
   if tied then return {name = name, weight = tied, role = "output", group = name} end
@@ -119,20 +122,28 @@ function blocks.turn(m, rope, query, key)
   return nn.rotary(query, cos, sin, rope.rotated, rope.interleaved), nn.rotary(key, cos, sin, rope.rotated, rope.interleaved)
 end
 
-local function attend(a, x, m)
+--- A projection (B, T, heads x width), with rotary positions if `turns`.
+function blocks.project(m, a, record, x, turns)
+  if not turns then return nn.linear(record, x) end
+  local cos, sin = m:rotary(a.rope, x:size(2))
+  return nn.turned(record, x, cos, sin, a.width, a.rope.rotated, 1, 1, a.rope.interleaved)
+end
+
+local function attend(a, x, m, residual)
   local B, T = x:size(1), x:size(2)
-  local query, key, value = nn.linear(a.q, x), nn.linear(a.k, x), nn.linear(a.v, x)
+  local plain = a.rope and a.rope.rotated > 0 and not a.qk_norm and not a.clip -- positions come right after the projection
+  local query, key, value = blocks.project(m, a, a.q, x, plain), blocks.project(m, a, a.k, x, plain), nn.linear(a.v, x)
   if a.qk_norm == "width" then query, key = blocks.norm(a.q_norm, query), blocks.norm(a.k_norm, key) end
   if a.clip then query, key, value = query:clamp(-a.clip, a.clip), key:clamp(-a.clip, a.clip), value:clamp(-a.clip, a.clip) end
   query, key = query:view(B, T, a.heads, a.width), key:view(B, T, a.kv_heads, a.width)
   if a.qk_norm == "head" then query, key = blocks.norm(a.q_norm, query), blocks.norm(a.k_norm, key) end
-  query, key = blocks.turn(m, a.rope, query, key)
+  if not plain then query, key = blocks.turn(m, a.rope, query, key) end
   local y = nn.attention(query, key, value:view(B, T, a.kv_heads, a.width), a.scale, a.window)
-  return nn.linear(a.o, y:view(B, T, a.heads * a.width))
+  return nn.linear(a.o, y:view(B, T, a.heads * a.width), residual)
 end
 
---- x (B, T, D) to (B, T, D).
-function blocks.attend(m, a, x) return nn.module(a, attend, x, m) end
+--- x (B, T, D) to (B, T, D), plus residual, if given.
+function blocks.attend(m, a, x, residual) return nn.module(a, attend, x, m, residual) end
 
 -- ---- MLPs -----------------------------------------------------------------
 
@@ -149,8 +160,8 @@ function blocks.glu(m, prefix, layer, names, how)
   }
 end
 
-function blocks.feed_glu(mlp, x)
-  return nn.linear(mlp.down, blocks.activate(mlp.act, nn.linear(mlp.gate, x)) * nn.linear(mlp.up, x))
+function blocks.feed_glu(mlp, x, residual)
+  return nn.linear(mlp.down, nn.activated(mlp.gate, x, blocks.activations[mlp.act]) * nn.linear(mlp.up, x), residual)
 end
 
 --- down(act(up x)). names: {up, down}. how: as above; transposed: the file keeps (in, out).
@@ -162,6 +173,6 @@ function blocks.mlp(m, prefix, layer, names, how)
   return {act = how.act, up = linear(names[1], how.inner, d, how.std), down = linear(names[2], d, how.inner, how.out_std or how.std)}
 end
 
-function blocks.feed(mlp, x) return nn.linear(mlp.down, blocks.activate(mlp.act, nn.linear(mlp.up, x))) end
+function blocks.feed(mlp, x, residual) return nn.linear(mlp.down, nn.activated(mlp.up, x, blocks.activations[mlp.act]), residual) end
 
 return blocks

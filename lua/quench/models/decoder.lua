@@ -92,7 +92,7 @@ function decoder.new(def)
   local names = def.norms or {"input_layernorm", "post_attention_layernorm"}
   local norm = def.norm or function(m, name, width, layer) return blocks.rms_norm(m, name, width, m.config.rms_norm_eps, layer) end
   local make_mlp = def.mlp or llama_mlp
-  local feed = def.feed or function(_, mlp, x) return blocks.feed_glu(mlp, x) end
+  local feed = def.feed or function(_, mlp, x, residual) return blocks.feed_glu(mlp, x, residual) end
 
   function family.config(given)
     local c = spec(given)
@@ -141,6 +141,10 @@ function decoder.new(def)
   else
     function family.block(m, i, h)
       local b = m.blocks[i]
+      if blocks.joins(m) and not def.feed then
+        h = blocks.attend(m, b.attention, blocks.norm(b.norm1, h), h)
+        return feed(m, b.mlp, blocks.norm(b.norm2, h), h)
+      end
       h = blocks.add(m, h, blocks.attend(m, b.attention, blocks.norm(b.norm1, h)))
       return blocks.add(m, h, feed(m, b.mlp, blocks.norm(b.norm2, h)))
     end

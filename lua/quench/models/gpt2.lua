@@ -76,16 +76,20 @@ function family.embed(m, ids)
   return m:dropout(q.embedding(m.wte, ids) + m.wpe:narrow(1, 1, time), m.config.hidden_dropout)
 end
 
-local function attention(b, x, m, i)
+local function attention(b, x, m, i, residual)
   local c = m.config
   local B, T, width = x:size(1), x:size(2), c.n_embd / c.n_head
   local query, key, value = nn.linear(b.qkv, x):view(B, T, 3 * c.n_head, width):split({c.n_head, c.n_head, c.n_head}, 3)
   local scale = width ^ -0.5 / (c.scale_attn_by_inverse_layer_idx and i or 1)
-  return nn.linear(b.out, nn.attention(query, key, value, scale):view(B, T, c.n_embd))
+  return nn.linear(b.out, nn.attention(query, key, value, scale):view(B, T, c.n_embd), residual)
 end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
+  if blocks.joins(m) then
+    h = nn.module(b, attention, blocks.norm(b.norm1, h), m, i, h)
+    return blocks.feed(b.mlp, blocks.norm(b.norm2, h), h)
+  end
   h = blocks.add(m, h, nn.module(b, attention, blocks.norm(b.norm1, h), m, i))
   return blocks.add(m, h, blocks.feed(b.mlp, blocks.norm(b.norm2, h)))
 end

@@ -90,19 +90,29 @@ function family.output(m, c)
 end
 
 -- (B, T, D) to (B, T, D). The rows of the fused projection are [q k v] head by head.
-local function attention(b, x, m)
+local function attention(b, x, m, residual)
   local c = m.config
   local B, T, H = x:size(1), x:size(2), c.num_attention_heads
   local width = c.hidden_size / H
-  local query, key, value = nn.linear(b.qkv, x):view(B, T, H, 3 * width):split({width, width, width}, 4)
-  query, key = blocks.turn(m, m.rope, query, key)
-  return nn.linear(b.dense, nn.attention(query, key, value, width ^ -0.5):view(B, T, c.hidden_size))
+  local packed
+  if m.rope.rotated > 0 then
+    local cos, sin = m:rotary(m.rope, T)
+    packed = nn.turned(b.qkv, x, cos, sin, width, m.rope.rotated, 3, 2, m.rope.interleaved) -- [q k] turn, v does not
+  else
+    packed = nn.linear(b.qkv, x)
+  end
+  local query, key, value = packed:view(B, T, H, 3 * width):split({width, width, width}, 4)
+  return nn.linear(b.dense, nn.attention(query, key, value, width ^ -0.5):view(B, T, c.hidden_size), residual)
 end
 
 function family.embed(m, ids) return blocks.embed(m, m.embed_in, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
+  if blocks.joins(m) then
+    local mixed = nn.module(b, attention, blocks.norm(b.norm1, h), m, h)
+    return blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed), mixed)
+  end
   local mixed = blocks.add(m, h, nn.module(b, attention, blocks.norm(b.norm1, h), m))
   return blocks.add(m, mixed, blocks.feed(b.mlp, blocks.norm(b.norm2, m.config.use_parallel_residual and h or mixed)))
 end
