@@ -89,4 +89,18 @@ tap.test("adamc", function(t)
   t.ok(verdicts("adamc", {adamw = run(0.2, 10, 0.01), adamc = run(0.1, 9, 0.02)})[2]:find "not decidable", "no rise to remove")
 end)
 
+tap.test("planes", function(t)
+  --- A plane with the earlier checkpoint `near` away and a rise of `rise` nats to the quantized model, 5 away.
+  local function rate(near, rise)
+    local s = {points = {{x = 0, y = 0, loss = 2}, {x = near, y = 0, loss = 2}, {x = 3, y = 4, loss = 2 + rise}}}
+    return {gptq4 = s, gptq3 = s}
+  end
+  check(t, "planes", {rates = {rate(1, 0.3), rate(2, 0.1)}}, {rates = {rate(2, 0.1), rate(1, 0.3)}})
+end)
+
+tap.test("cooldown_length", function(t)
+  local short, long = nats(3.41, 3.62), nats(3.40, 3.55, 3.42)
+  check(t, "cooldown_length", {points = {short, long}}, {points = {long, short}})
+end)
+
 tap.done()
