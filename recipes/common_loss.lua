@@ -44,11 +44,11 @@ local function lead(name, others, most)
 end
 
 local function figure_paths(runs)
-  local plot = {x = "validation loss (nats)", y = "loss after W4A4 (nats)", legend = "right"}
+  local plot = {x = "validation loss (nats)", y = "rise by W4A4 (nats)", legend = "right"}
   for s, result in ipairs(runs) do
     for i, name in ipairs(sweeps.optimizers) do
       local x, y = {}, {}
-      for k, point in ipairs(result[name].points) do x[k], y[k] = point.loss, point.quantized end
+      for k, point in ipairs(result[name].points) do x[k], y[k] = point.loss, point.quantized - point.loss end
       plot[#plot + 1] = {"line", x = x, y = y, label = s == 1 and name or nil, colour = i, marker = "circle", dash = "solid"}
     end
     plot[#plot + 1] = {"vline", x = result.common, text = s == 1 and "common loss" or nil}

@@ -57,13 +57,17 @@ end
 
 local SUSTAINED = 60e9 -- FLOP/s that a training step reaches on two cores of a 2023 server, for plans
 
---- The cost of `steps` training steps: {flops=, hours=, tokens=, note=}.
-function lab.plan(p, steps)
-  local flops = lab.flops(p) * steps
+--- The cost of several plans together.
+function lab.sum(plans)
+  local flops, tokens = 0, 0
+  for _, plan in ipairs(plans) do flops, tokens = flops + plan.flops, tokens + plan.tokens end
   local hours = flops / SUSTAINED / 3600
-  return {flops = flops, hours = hours, tokens = steps * p.batch * p.context,
-    note = ("%.3g tokens, %.2g FLOP, about %.2g hours at %d GFLOP/s"):format(steps * p.batch * p.context, flops, hours, SUSTAINED / 1e9)}
+  return {flops = flops, hours = hours, tokens = tokens,
+    note = ("%.3g tokens, %.2g FLOP, about %.2g hours at %d GFLOP/s"):format(tokens, flops, hours, SUSTAINED / 1e9)}
 end
+
+--- The cost of `steps` training steps: {flops=, hours=, tokens=, note=}.
+function lab.plan(p, steps) return lab.sum{{flops = lab.flops(p) * steps, tokens = steps * p.batch * p.context}} end
 
 --- Refuses a plan beyond p.max_hours, with its cost.
 function lab.afford(p, plan)
@@ -275,6 +279,7 @@ for name, record in pairs{
   model = {"(p, seed) -> model", "A GPT-NeoX model of the recipe's size, with the recipe's seed."},
   flops = {"(p) -> number", "Floating-point operations of a training step."},
   plan = {"(p, steps) -> {flops=, hours=, tokens=, note=}", "The cost of that many training steps."},
+  sum = {"(plans) -> {flops=, hours=, tokens=, note=}", "The cost of several plans together."},
   afford = {"(p, plan)", "Refuses a plan beyond p.max_hours, with its cost."},
   yardstick = {"(p, data, folder) -> table", "Bits a byte of the newest model of a folder, beside those of an n-gram."},
   report_yardstick = {"(runs) -> text", "A paragraph of report.md: how far the model is from the n-gram."},

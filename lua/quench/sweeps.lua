@@ -71,6 +71,18 @@ function sweeps.plan_sweep(p) return sweeps.plan(p, #sweeps.optimizers * p.rates
 --- The setting p with another size: {layers=, heads=, head=}.
 function sweeps.sized(p, size) return setmetatable(size, {__index = p}) end
 
+--- The settings of a text like "1x3x8 2x3x16" (layers, heads, width of a head), and p itself as the last.
+function sweeps.sizes(p, text)
+  local list = {}
+  for word in text:gmatch("%S+") do
+    local layers, heads, head = word:match("^(%d+)x(%d+)x(%d+)$")
+    if not layers then error(("sizes: '%s' is not layers x heads x width of a head, such as 2x3x16"):format(word), 0) end
+    list[#list + 1] = sweeps.sized(p, {layers = tonumber(layers), heads = tonumber(heads), head = tonumber(head)})
+  end
+  list[#list + 1] = p
+  return list
+end
+
 -- ---- one run ----------------------------------------------------------------
 
 --- An optimizer's preset at `factor` times its rate: a function for q.train, and the rate. Scion's and Muon's rates of the
@@ -198,6 +210,13 @@ function sweeps.count(result, test)
   return n
 end
 
+--- The mean of value(result[name]) over the optimizers.
+function sweeps.average(result, value)
+  local sum = 0
+  for _, name in ipairs(sweeps.optimizers) do sum = sum + value(result[name]) end
+  return sum / #sweeps.optimizers
+end
+
 --- Adds a line for each optimizer to the layers of a plot: pick(result, name) -> list x, list y; mean and band over the runs.
 function sweeps.add_lines(layers, runs, pick, style)
   for i, name in ipairs(sweeps.optimizers) do
@@ -240,6 +259,8 @@ for name, record in pairs{
   plan = {"(p, runs) -> {flops=, hours=, tokens=, note=}", "The cost of so many runs."},
   plan_sweep = {"(p) -> {flops=, hours=, tokens=, note=}", "The cost of every optimizer at every rate."},
   sized = {"(p, {layers=, heads=, head=}) -> p", "The setting with another size."},
+  sizes = {"(p, text) -> list of p", "The settings of a text like '1x3x8 2x3x16' (layers, heads, width of a head), p itself last."},
+  average = {"(result, value) -> number", "The mean of a value over the optimizers."},
   optimizer = {"(name, factor) -> function(parameters), lr", "An optimizer's preset at a multiple of its rate."},
   w4a4 = {"(model) -> model", "Weights and activations rounded to 4 bits, symmetric, a scale a row and a token."},
   train = {"(p, ctx, data, {name=, factor=, quest=}) -> run, folder", "One run of an optimizer, trained once for all recipes."},

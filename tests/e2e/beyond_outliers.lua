@@ -6,7 +6,7 @@ local folder = sh.folder()
 
 local figures = {
   outliers = {"correlation", "rates"}, optimizers = {"rates", "training"}, abc = {"trunc", "avg"}, gain = {"gain"},
-  common_loss = {"paths", "rise"}, qat = {"rise", "training"},
+  common_loss = {"paths", "rise"}, qat = {"rise", "training"}, scaling = {"fits", "rho"},
 }
 
 local function read(path) return q.system.read_file(folder .. "/" .. path) end
@@ -24,6 +24,12 @@ tap.test("sizes, rates and comparisons", function(t)
   t.equal(q.sweeps.steps(p), math.floor(20 * weights / 1024 + 0.5), "20 tokens for each")
   t.near(q.sweeps.factors(p), {1 / 3, 1, 3}, 1e-15, "rates around the preset's")
   t.equal(q.sweeps.sized(p, {layers = 5}).layers * q.sweeps.sized(p, {layers = 5}).head, 80, "another size, the rest as it was")
+  local sizes = q.sweeps.sizes(p, "1x3x8 4x6x32")
+  t.near({#sizes, sizes[1].head, sizes[2].layers, sizes[2].heads, sizes[2].batch}, {3, 8, 4, 6, 8}, 0, "sizes from a text")
+  t.ok(sizes[3] == p, "the setting's own is the last")
+  t.fails(function() q.sweeps.sizes(p, "1x3") end, "'1x3' is not layers x heads x width of a head", "a word that is none")
+  local parts = {q.sweeps.plan(sizes[1], 2), q.sweeps.plan(p, 1)}
+  t.near(q.lab.sum(parts).flops, 2 * q.sweeps.plan(sizes[1], 1).flops + q.sweeps.plan(p, 1).flops, 1, "costs add up")
   local result = {}
   for i, name in ipairs(q.sweeps.optimizers) do result[name] = i end
   local function same(v) return v end
@@ -31,6 +37,7 @@ tap.test("sizes, rates and comparisons", function(t)
   t.equal(q.sweeps.lead(result, "soap", same, nil, math.max), 1, "and of the worst")
   t.equal(q.sweeps.lead(result, "soap", same, {"psgd", "soap"}), 3, "among those named, itself left out")
   t.equal(q.sweeps.count(result, function(v) return v > 4 end), 2, "counts")
+  t.near(q.sweeps.average(result, same), 3.5, 1e-15, "averages")
 end)
 
 tap.test("a rate that diverges is left out", function(t)
@@ -67,7 +74,7 @@ tap.test("smoke", function(t)
     end
   end
   trained = #q.system.list(folder .. "/out/shared")
-  local runs = 6 * (q.sweeps.scales().smoke.rates + 1) -- and one with QuEST
+  local runs = 6 * (q.sweeps.scales().smoke.rates + 1 + 3 * 2) -- all rates, QuEST, and three sizes with and without
   t.equal(trained, runs, "each model is trained once for all recipes")
 end)
 
