@@ -60,11 +60,20 @@ static int call_rule(lua_State *L) {
   return 0;
 }
 
+/* What a rule was given is not kept: the output leads back to the node, which keeps the context. */
+static void clear_context(Callback *c) {
+  lua_rawgeti(c->L, LUA_REGISTRYINDEX, c->context);
+  lua_pushnil(c->L), lua_setfield(c->L, -2, "inputs");
+  lua_pushnil(c->L), lua_setfield(c->L, -2, "output");
+  lua_pop(c->L, 1);
+}
+
 static Status run_rule(Node *n, const char *rule, int in_count, Tensor *const *in, int out_count, Tensor **out) {
   Callback *c = n->attributes.extra;
   Call call = {n, rule, in_count, out_count, in, out};
   Pool p = pool_open();
   int status = lua_cpcall(c->L, call_rule, &call);
+  clear_context(c);
   Tensor *kept[MAX_INPUTS];
   for (int i = 0; i < out_count; i++) kept[i] = status ? NULL : tensor_retain(out[i]);
   pool_close(p);

@@ -245,6 +245,39 @@ tap.test("a state space in slices", function(t)
   t.ok(worst(y, whole) < 1e-6, "eight at a time")
 end)
 
+tap.test("training a state space in slices", function(t)
+  local function inputs(dtype, B, T, D, N)
+    return {normal("x", B, T, D, dtype), normal("dt", B, T, D, dtype):softplus(), -normal("A", D, N, dtype):exp(),
+      normal("B", B, T, N, dtype), normal("C", B, T, N, dtype)}
+  end
+  local function sliced(x, dt, A, b, c) return space.selective(x, dt, A, b, c, 2 * 2 * 3 * 2):square() end -- two channels at a time
+  gradcheck(t, "selective", sliced, inputs("f64", 2, 3, 5, 2))
+  local heads = {normal("x", 1, 5, 2, 3, "f64"), normal("dt", 1, 5, 2, "f64"):softplus(), -normal("A", 2, "f64"):exp(),
+    normal("B", 1, 5, 1, 2, "f64"), normal("C", 1, 5, 1, 2, "f64")}
+  gradcheck(t, "dual", function(x, dt, A, b, c) return space.dual(x, dt, A, b, c, 2):square() end, heads)
+
+  local B, T, D, N = 2, 64, 64, 16
+  local list = inputs("f32", B, T, D, N)
+  for i, x in ipairs(list) do list[i] = x:detach():requires_grad() end
+  local function gradients(slice)
+    return q.scope(function()
+      return q.grad(space.selective(list[1], list[2], list[3], list[4], list[5], slice):square():sum(), list)
+    end)
+  end
+  local function peak(slice)
+    q.system.reset_peak()
+    local before = q.system.memory().live
+    gradients(slice)
+    collectgarbage() collectgarbage()
+    return q.system.memory().peak - before
+  end
+  local states = B * T * D * N * 4 -- bytes of all states
+  t.ok(peak(B * T * N * 4) < 2 * states, "no more than a slice of the states at a time", peak(B * T * N * 4) / states)
+  t.ok(peak(B * T * N * D) > 4 * states, "which in one slice are many", peak(B * T * N * D) / states)
+  local few, all = gradients(B * T * N * 4), gradients(B * T * N * D)
+  for i = 1, 5 do t.ok(worst(few[i], all[i]) < 1e-5 * all[i]:abs():max():item(), "gradient " .. i .. " is the same", worst(few[i], all[i])) end
+end)
+
 tap.test("stretched rotary frequencies", function(t)
   local plain = rope.new(64, 500000).frequencies
   local scaling = {rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_max_position_embeddings = 8192}

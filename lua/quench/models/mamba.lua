@@ -6,25 +6,10 @@ local nn = require "quench.nn"
 local options = require "quench.options"
 local space = require "quench.models.state_space"
 
-local spec = options.spec("models.mamba", {
-  {"vocab_size", "integer", default = 50280, min = 1, doc = "tokens"},
-  {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
-  {"num_hidden_layers", "integer", default = 24, min = 1, max = 4096, doc = "blocks"},
+local spec = mixer.spec("models.mamba", 50280, {
   {"state_size", "integer", default = 16, min = 1, doc = "states a channel"},
-  {"expand", "number", default = 2, above = 0, doc = "inner width over hidden_size"},
   {"intermediate_size", "integer", min = 1, doc = "inner width [expand hidden_size]"},
-  {"conv_kernel", "integer", default = 4, min = 1, doc = "taps of the convolution"},
   {"time_step_rank", "integer|string", default = "auto", doc = "rank of the step's projection [hidden_size / 16]"},
-  {"time_step_min", "number", default = 0.001, above = 0, doc = "smallest initial step"},
-  {"time_step_max", "number", default = 0.1, above = 0, doc = "largest initial step"},
-  {"time_step_floor", "number", default = 1e-4, above = 0, doc = "bound below on the initial step"},
-  {"use_bias", "boolean", default = false, doc = "biases on the projections"},
-  {"use_conv_bias", "boolean", default = true, doc = "bias on the convolution"},
-  {"hidden_act", "string", default = "silu", choices = blocks.activation_names(), doc = "activation"},
-  {"layer_norm_epsilon", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
-  {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
-  {"initializer_range", "number", default = 0.1, min = 0, doc = "deviation of the initial weights"},
-  blocks.dropout_entry,
 })
 
 local family = mixer.family{

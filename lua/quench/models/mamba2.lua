@@ -7,28 +7,13 @@ local nn = require "quench.nn"
 local options = require "quench.options"
 local space = require "quench.models.state_space"
 
-local spec = options.spec("models.mamba2", {
-  {"vocab_size", "integer", default = 50288, min = 1, doc = "tokens"},
-  {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
-  {"num_hidden_layers", "integer", default = 24, min = 1, max = 4096, doc = "blocks"},
+local spec = mixer.spec("models.mamba2", 50288, {
   {"state_size", "integer", default = 128, min = 1, doc = "states a head and value"},
-  {"expand", "number", default = 2, above = 0, doc = "inner width over hidden_size"},
   {"head_dim", "integer", default = 64, min = 1, max = 2 ^ 16, doc = "values a head"},
   {"num_heads", "integer", min = 1, max = 2 ^ 16, doc = "heads [expand hidden_size / head_dim]"},
   {"n_groups", "integer", default = 1, min = 1, doc = "groups of heads with common B and C"},
-  {"conv_kernel", "integer", default = 4, min = 1, doc = "taps of the convolution"},
   {"chunk_size", "integer", default = 256, min = 1, doc = "length of a stretch; changes speed, not results"},
-  {"time_step_min", "number", default = 0.001, above = 0, doc = "smallest initial step"},
-  {"time_step_max", "number", default = 0.1, above = 0, doc = "largest initial step"},
-  {"time_step_floor", "number", default = 1e-4, above = 0, doc = "bound below on the initial step"},
   {"time_step_limit", "list", doc = "{low, high}: bounds on the step [none]"},
-  {"use_bias", "boolean", default = false, doc = "biases on the projections"},
-  {"use_conv_bias", "boolean", default = true, doc = "bias on the convolution"},
-  {"hidden_act", "string", default = "silu", choices = blocks.activation_names(), doc = "activation"},
-  {"layer_norm_epsilon", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
-  {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
-  {"initializer_range", "number", default = 0.1, min = 0, doc = "deviation of the initial weights"},
-  blocks.dropout_entry,
 })
 
 local family = mixer.family{

@@ -2,9 +2,33 @@
 
 local blocks = require "quench.models.blocks"
 local nn = require "quench.nn"
+local options = require "quench.options"
 local q = require "quench"
 
 local mixer = {}
+
+--- The options of a state-space family: the common ones, and its own rows.
+function mixer.spec(name, vocab_size, rows)
+  local entries = {
+    {"vocab_size", "integer", default = vocab_size, min = 1, doc = "tokens"},
+    {"hidden_size", "integer", default = 768, min = 1, max = 2 ^ 20, doc = "width D"},
+    {"num_hidden_layers", "integer", default = 24, min = 1, max = 4096, doc = "blocks"},
+    {"expand", "number", default = 2, above = 0, doc = "inner width over hidden_size"},
+    {"conv_kernel", "integer", default = 4, min = 1, doc = "taps of the convolution"},
+    {"time_step_min", "number", default = 0.001, above = 0, doc = "smallest initial step"},
+    {"time_step_max", "number", default = 0.1, above = 0, doc = "largest initial step"},
+    {"time_step_floor", "number", default = 1e-4, above = 0, doc = "bound below on the initial step"},
+    {"use_bias", "boolean", default = false, doc = "biases on the projections"},
+    {"use_conv_bias", "boolean", default = true, doc = "bias on the convolution"},
+    {"hidden_act", "string", default = "silu", choices = blocks.activation_names(), doc = "activation"},
+    {"layer_norm_epsilon", "number", default = 1e-5, above = 0, doc = "epsilon of the norms"},
+    {"tie_word_embeddings", "boolean", default = true, doc = "one matrix for input and output"},
+    {"initializer_range", "number", default = 0.1, min = 0, doc = "deviation of the initial weights"},
+    blocks.dropout_entry,
+  }
+  for i, row in ipairs(rows) do table.insert(entries, 3 + i, row) end
+  return options.spec(name, entries)
+end
 
 --- A causal filter a channel; the file keeps its weight as (channels, 1, taps).
 function mixer.convolution(m, name, layer, channels, c)

@@ -1,17 +1,48 @@
 --- state_space.lua - selective state spaces: h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t, y_t = C_t h_t.
 --
--- Two algorithms for the same recurrence. `selective` (Mamba, Gu and Dao, 2023) has a decay for each
--- channel and state and runs the recurrence as it stands, on a slice of the channels at a time when
--- nothing is recorded. `dual` (Mamba-2, Dao and Gu, 2024) has one decay a head, which makes a stretch of time a
--- masked matrix product; only the state between stretches is carried on by the recurrence. Both are
--- made of ops, so all derivatives follow.
+-- Two algorithms for the same recurrence. `selective` (Mamba, Gu and Dao, 2023) has a decay for each channel and
+-- state and runs the recurrence as it stands, on a slice of the channels at a time; for derivatives a slice's states
+-- are computed again, so that no more than one slice of them is ever in memory (as in the paper, section 3.3.2).
+-- `dual` (Mamba-2, Dao and Gu, 2024) has one decay a head, which makes a stretch of time a masked matrix product;
+-- only the state between stretches is carried on by the recurrence. Both are made of ops, so all derivatives follow.
 
 local nn = require "quench.nn"
 local q = require "quench"
 
 local space = {}
 
-local SLICE = 2 ^ 23 -- numbers of state kept at a time by `selective` when nothing is recorded
+local SLICE = 2 ^ 18 -- numbers of state that `selective` has at a time; in f32 1 MB, which fits near a core
+
+--- fn(tensors...) -> tensor as one op that keeps its inputs alone: for each derivative fn is computed again. All that fn
+-- depends on must be among its arguments.
+local function recomputed(fn)
+  -- tensors of the same values, behind which history goes on while recording (x:view is a node of its own)
+  local function stand_ins(inputs)
+    local list = {}
+    for i, x in ipairs(inputs) do list[i] = q.is_recording() and x:view(x:shape()) or x:detach():requires_grad() end
+    return list
+  end
+  local function again(rule) -- rule(y, inputs) -> list; what is made on the way is given back
+    return function(ctx, ...)
+      local given = {...}
+      return unpack(q.scope(function()
+        local inputs = stand_ins(ctx.inputs)
+        return rule(q.with_grad(fn, unpack(inputs)), inputs, given)
+      end))
+    end
+  end
+  return q.custom{
+    name = "recomputed", forward = function(_, ...) return q.scope(fn, ...) end,
+    vjp = again(function(y, inputs, given) return q.grad(y, inputs, {gradient = given[1], create_graph = q.is_recording()}) end),
+    jvp = again(function(y, inputs, given)
+      local along, tangents = {}, {}
+      for i, x in ipairs(inputs) do
+        if given[i] then along[#along + 1], tangents[#tangents + 1] = x, given[i] end
+      end
+      return q.jvp({y}, along, tangents)
+    end),
+  }
+end
 
 -- One slice of the channels: x, dt (B, T, D), A (D, N), b, c (B, T, N).
 local function scan_channels(x, dt, A, b, c)
@@ -22,18 +53,19 @@ local function scan_channels(x, dt, A, b, c)
   return h:view(B, T, D, N):matmul(c:view(B, T, N, 1)):view(B, T, D)
 end
 
---- x, dt (B, T, D), A (D, N) negative, b, c (B, T, N) -> y (B, T, D). slice: numbers of state at a time, if not recorded.
+local scan_again = recomputed(scan_channels)
+
+--- x, dt (B, T, D), A (D, N) negative, b, c (B, T, N) -> y (B, T, D). slice: numbers of state at a time.
 function space.selective(x, dt, A, b, c, slice)
   local channels = x:size(3)
-  if q.is_recording() and x:needs_grad() then return scan_channels(x, dt, A, b, c) end
   local step = math.max(math.ceil(channels / 64), math.floor((slice or SLICE) / (x:size(1) * x:size(2) * A:size(2)))) -- q.concat joins up to 64
-  if step >= channels then return scan_channels(x, dt, A, b, c) end
+  if step >= channels then return scan_again(x, dt, A, b, c) end
   local parts = {}
   for first = 1, channels, step do
     local n = math.min(step, channels - first + 1)
     parts[#parts + 1] = q.scope(function()
       local function part(t, axis) return t:narrow(axis, first, n):contiguous() end
-      return scan_channels(part(x, 3), part(dt, 3), part(A, 1), b, c)
+      return scan_again(part(x, 3), part(dt, 3), part(A, 1), b, c)
     end)
   end
   return q.concat(parts, 3)
@@ -55,9 +87,7 @@ local function cut(t, L)
   return t:view(cut_shape)
 end
 
---- x (B, T, H, P), dt (B, T, H), A (H) negative, b, c (B, T, G, N), G dividing H -> y (B, T, H, P).
--- L: length of a stretch; any gives the same result.
-function space.dual(x, dt, A, b, c, L)
+local function scan_heads(L, x, dt, A, b, c)
   local B, T, H, P = x:size(1), x:size(2), x:size(3), x:size(4)
   local G, N = b:size(3), b:size(4)
   L = math.min(L, T)
@@ -84,6 +114,12 @@ function space.dual(x, dt, A, b, c, L)
   end
   y = y:view(B, C, H, L, P):permute(1, 2, 4, 3, 5):contiguous():view(B, C * L, H, P)
   return y:narrow(2, 1, T)
+end
+
+--- x (B, T, H, P), dt (B, T, H), A (H) negative, b, c (B, T, G, N), G dividing H -> y (B, T, H, P).
+-- L: length of a stretch; any gives the same result.
+function space.dual(x, dt, A, b, c, L)
+  return recomputed(function(...) return scan_heads(L, ...) end)(x, dt, A, b, c)
 end
 
 return space
