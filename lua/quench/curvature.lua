@@ -93,7 +93,8 @@ add("fisher", "fisher(source, params, options) -> operator",
   text = [[
 kind = "true": source returns logits and targets as for q.curvature.ggn; labels are drawn from the model, N times the mean of
 g g^T estimates E[g g^T] a position. For cross-entropy its expectation is the Gauss-Newton matrix, which q.curvature.ggn gives exactly.
-kind = "empirical": source is a loss; the mean of g g^T over the batches, each batch one example. It is not the Fisher matrix.]],
+kind = "empirical", the data's labels; it is not the Fisher matrix. per = "token": source as for q.curvature.ggn, the mean over tokens of g g^T,
+exact, for the price of a Gauss-Newton product. per = "batch": source is a loss, each batch one example.]],
   source = "Kunstner, Balles and Hennig 2019, Limitations of the empirical Fisher approximation", see = {"q.curvature.ggn"}})
 
 add("top", "top(loss, params, options) -> {values=, errors=, vectors=, products=, converged=}",

@@ -115,11 +115,31 @@ tap.test("Gauss-Newton and Fisher of a language model", function(t)
   for seed = 1, 40 do values[seed] = curvature.fisher(m, {kind = "true", samples = 10, seed = seed, batches = {few}}):quadratic_form(d).value end
   local mean, error = require("quench.curvature.estimate").mean(values)
   t.ok(math.abs(mean - truth) < 4 * error, "drawn labels estimate it without bias", ("%g +- %g, truth %g"):format(mean, error, truth))
+  -- the empirical Fisher matrix by token, one gradient a token
+  local empirical = dense * 0
+  for position = 1, 4 do
+    local one, label = z:narrow(2, position, 1):view(1, 5), targets:narrow(2, position, 1):view(1)
+    local flat = q.grad((one:logsumexp(2) - one:pick(label)):sum(), m:parameters())
+    for i, x in ipairs(flat) do flat[i] = x:view(-1) end
+    flat = q.concat(flat, 1):view(-1, 1)
+    empirical:axpby_(1, flat:matmul(flat:t()), 0.25)
+  end
+  local by_token = curvature.fisher(m, {kind = "empirical", per = "token", batches = {few}})
+  t.ok(gap(by_token:dense(), empirical) < 1e-12, "empirical Fisher by token", gap(by_token:dense(), empirical))
+  t.ok(gap(empirical, dense) > 1e-3, "which is not the Fisher matrix", gap(empirical, dense))
+  t.ok(by_token.name:find("by token") and by_token:blocks("role")[1].operator:dense():size(1) > 1, "it says so, and has blocks")
+  t.fails(function() curvature.fisher(m, {kind = "true", per = "token", batches = {few}}) end, "per belongs to", "drawn labels have no per")
+  t.fails(function() curvature.fisher(function() return z end, m:parameters(), {kind = "empirical", per = "token"}) end, "outputs and targets",
+    "labels are needed")
   local masked = few:narrow(2, 2, 4):clone()
   masked:narrow(2, 1, 2):fill_(-1)
   local part = curvature.ggn(m, {batches = {{inputs, masked}}})
   local reference = curvature.ggn(function() return m:forward(inputs):narrow(2, 3, 2), targets:narrow(2, 3, 2) end, m:parameters())
   t.ok(gap(part:dense(), reference:dense()) < 1e-12, "targets below 0 do not count")
+  part = curvature.fisher(m, {kind = "empirical", per = "token", batches = {{inputs, masked}}})
+  reference = curvature.fisher(function() return m:forward(inputs):narrow(2, 3, 2), targets:narrow(2, 3, 2) end, m:parameters(), {
+    kind = "empirical", per = "token"})
+  t.ok(gap(part:dense(), reference:dense()) < 1e-12, "nor there")
 end)
 
 tap.test("layers, roles and quantized models", function(t)

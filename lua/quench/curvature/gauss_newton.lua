@@ -25,6 +25,7 @@ M.ggn_spec = options.spec("q.curvature.ggn", with_operator_options{
 
 M.fisher_spec = options.spec("q.curvature.fisher", with_operator_options{
   {"kind", "string", required = true, choices = {"true", "empirical"}, doc = "labels drawn from the model, or those of the data"},
+  {"per", "string", choices = {"token", "batch"}, doc = "what one example is (kind = empirical; default: batch)"},
   {"samples", "integer", default = 8, min = 1, doc = "draws of all labels of a batch (kind = true)"},
   {"seed", "integer", default = 0, doc = "of the draws"},
 })
@@ -113,30 +114,64 @@ local function outer_products(gradients, scale, v, indices)
   return out
 end
 
---- q.curvature.fisher: an operator of low rank; true: N times the mean square of gradients with drawn labels (the
--- cross terms of independent positions vanish); empirical: of each batch's own gradient, a batch being one example.
+--- The losses of all positions, 0 where targets < 0, and how many count. logits (..., V), targets (...).
+local function token_losses(z, targets)
+  local counted = targets:ge(0):to(z:dtype())
+  local labels = (targets:to(z:dtype()) * counted):to "i32"
+  return (z:logsumexp(-1) - z:pick(labels)) * counted, counted:sum():item()
+end
+
+--- The mean over tokens of g g^T with the data's labels, exactly and at the price of a product: with l the vector of the
+-- tokens' losses and J its Jacobian it is J^T J / N, so no gradient of a single token is ever formed.
+local function by_token(goal, b, what)
+  local function build()
+    local z, targets = checked_outputs(what, goal.closures[b]())
+    checked_outputs(what, z, targets, true)
+    local each, count = token_losses(z, targets)
+    return {losses = each, count = count}
+  end
+  return operator.term(build, function(graph, v, indices)
+    local some = operator.pick(goal.params, indices)
+    local along = q.jvp({graph.losses}, some, v)[1]
+    return q.grad(graph.losses, some, {gradient = along * (1 / graph.count)})
+  end)
+end
+
+--- Gradients with drawn labels: N times their mean square (the cross terms of independent positions vanish).
+local function by_draws(goal, b, what, o)
+  return function()
+    local z, targets = checked_outputs(what, goal.closures[b]())
+    local stream, gradients, count = q.stream(o.seed, "curvature/fisher/" .. b), {}, nil
+    for s = 1, o.samples do
+      local labels
+      labels, count = draw(z, targets, stream)
+      gradients[s] = q.grad(losses.cross_entropy(z, labels), goal.params)
+    end
+    return {gradients = gradients, scale = count}
+  end
+end
+
+--- Each batch's own gradient, a batch being one example.
+local function by_batch(goal, b)
+  return function() return {gradients = {q.grad(goal:loss(b), goal.params)}, scale = 1} end
+end
+
+--- q.curvature.fisher
 function M.fisher(...)
   local source, params, given = operator.arguments(...)
   local o = M.fisher_spec(given)
   local what = M.fisher_spec.name
   local sampled = o.kind == "true"
-  local goal = sampled and outputs_goal(what, source, params, o) or objective.new(what, source, params, o)
-  local op = operator.new(sampled and "Fisher" or "empirical Fisher", goal, o, function(b)
-    local function build()
-      if not sampled then return {gradients = {q.grad(goal:loss(b), goal.params)}, scale = 1} end
-      local z, targets = checked_outputs(what, goal.closures[b]())
-      local stream = q.stream(o.seed, "curvature/fisher/" .. b)
-      local gradients, count = {}, nil
-      for s = 1, o.samples do
-        local labels
-        labels, count = draw(z, targets, stream)
-        gradients[s] = q.grad(losses.cross_entropy(z, labels), goal.params)
-      end
-      return {gradients = gradients, scale = count}
-    end
-    return operator.term(build, function(graph, v, indices) return outer_products(graph.gradients, graph.scale, v, indices) end)
-  end)
-  return operator.measure(op, o.keep)
+  if sampled and o.per then options.fail("%s: per belongs to kind = \"empirical\"", what) end
+  local tokens = o.per == "token"
+  local goal = (sampled or tokens) and outputs_goal(what, source, params, o) or objective.new(what, source, params, o)
+  local name = sampled and "Fisher" or tokens and "empirical Fisher by token" or "empirical Fisher"
+  return operator.measure(operator.new(name, goal, o, function(b)
+    if tokens then return by_token(goal, b, what) end
+    return operator.term(sampled and by_draws(goal, b, what, o) or by_batch(goal, b), function(graph, v, indices)
+      return outer_products(graph.gradients, graph.scale, v, indices)
+    end)
+  end), o.keep)
 end
 
 return M
