@@ -110,10 +110,10 @@ local function losses(p, data, model, quantized)
   end)
 end
 
---- Steps at which a run is measured: six along warmup and constant rate, four in the decay.
+--- Steps at which a run is measured: eight along warmup and constant rate, closer at first, where the loss falls fast; four in the decay.
 local function measured(steps)
   local at, set = math.floor(0.8 * steps), {}
-  for _, list in ipairs{lab.spaced(math.max(1, math.floor(at / 6)), at, 6), lab.spaced(at + (steps - at) / 4, steps, 4)} do
+  for _, list in ipairs{lab.spaced(math.max(1, math.floor(at / 24)), at, 8, true), lab.spaced(at + (steps - at) / 4, steps, 4)} do
     for _, s in ipairs(list) do set[s] = true end
   end
   return set
@@ -239,16 +239,19 @@ function sweeps.add_points(layers, runs, pick)
   return layers
 end
 
---- A bar chart: value(result[name]) of each optimizer, the mean over the runs with its standard error.
+--- A bar chart: value(result[name], name, result) of each optimizer, the mean over the runs with its standard error; an optimizer
+-- without any value has no bar.
 function sweeps.bars(runs, value, label)
-  local heights, errors = {}, {}
-  for i, name in ipairs(sweeps.optimizers) do
+  local names, heights, errors = {}, {}, {}
+  for _, name in ipairs(sweeps.optimizers) do
     local values = {}
-    for s, result in ipairs(runs) do values[s] = value(result[name], name) end
-    local mean, sem = estimate.mean(values)
-    heights[i], errors[i] = mean, sem or 0
+    for _, result in ipairs(runs) do values[#values + 1] = value(result[name], name, result) or nil end
+    if #values > 0 then
+      local mean, sem = estimate.mean(values)
+      names[#names + 1], heights[#heights + 1], errors[#errors + 1] = name, mean, sem or 0
+    end
   end
-  return {"bars", x = sweeps.optimizers, y = heights, error = #runs > 1 and errors or nil, label = label}
+  return {"bars", x = names, y = heights, error = #runs > 1 and errors or nil, label = label}
 end
 
 for name, record in pairs{

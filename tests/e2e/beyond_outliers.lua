@@ -40,6 +40,13 @@ tap.test("sizes, rates and comparisons", function(t)
   t.near(q.sweeps.average(result, same), 3.5, 1e-15, "averages")
 end)
 
+tap.test("bars of those that have a value", function(t)
+  local runs = {{adamw = 1, soap = 5}, {adamw = 3}}
+  local bars = q.sweeps.bars(runs, function(v, _, result) return v and v + #result end, "l")
+  t.equal(table.concat(bars.x, " ") .. " " .. bars.label, "adamw soap l", "names")
+  t.near({bars.y, bars.error}, {{2, 5}, {1, 0}}, 1e-15, "means and standard errors")
+end)
+
 tap.test("a rate that diverges is left out", function(t)
   local p = q.recipe.load("optimizers").spec{layers = 1, head = 8, vocab = 256, batch = 2, context = 32, per_parameter = 0.125, eval_tokens = 64,
     rates = 1}
