@@ -22,6 +22,8 @@ local spec = options.spec("q.train", {
   {"batch", "integer", default = 8, min = 1, doc = "sequences a step", unit = "sequences"},
   {"context", "integer", default = 128, min = 2, doc = "tokens a sequence", unit = "tokens"},
   {"precision", "string", default = "f32", choices = {"f32", "bf16"}, doc = "of the matrix products of forward and backward pass"},
+  {"recompute", "boolean", default = false,
+    doc = "activation checkpointing: the backward pass makes each block's inner values again; the same bits, less memory, more time"},
   {"accumulate", "integer", default = 1, min = 1, doc = "batches whose mean gradient makes a step"},
   {"seed", "integer", default = 0, doc = "of the data order"},
   {"loss", "function", doc = "function(model, ids) -> scalar tensor [model:training_loss(ids), or model:loss(ids) where there is none]"},
@@ -61,7 +63,7 @@ end
 
 local function sum_gradients(self)
   local o, total = self.options, 0
-  self.model.dropout_stream = self.dropout
+  self.model.dropout_stream, self.model.recompute = self.dropout, o.recompute
   for _ = 1, o.accumulate do
     local loss = q.scope(function()
       local ids = o.data:batch("train", o.batch, o.context + 1, self.stream)
@@ -72,7 +74,7 @@ local function sum_gradients(self)
     end)
     total = total + loss / o.accumulate
   end
-  self.model.dropout_stream = nil
+  self.model.dropout_stream, self.model.recompute = nil, nil
   return total
 end
 

@@ -50,8 +50,10 @@ local function report(case, s, model, median, best, passes, more)
   print(q.json.encode(line))
 end
 
-local function step_case(case, s, precision)
+local function step_case(case, s, kind)
   local model, ids = make(s)
+  local precision = kind == "bf16" and "bf16" or "f32"
+  model.recompute = kind == "recompute"
   local optim = q.optim.adamw(model:named_parameters(), {lr = 1e-3, clip = 1})
   local first
   local median, best = timed(function()
@@ -78,11 +80,11 @@ local function hvp_case(case, s)
 end
 
 local wanted = {...}
-if #wanted == 0 then wanted = {"tiny", "tiny bf16", "tiny hvp", "small", "small bf16", "small hvp", "base", "base bf16"} end
+if #wanted == 0 then wanted = {"tiny", "tiny bf16", "tiny hvp", "small", "small bf16", "small recompute", "small hvp", "base", "base bf16"} end
 for _, case in ipairs(wanted) do
   local size, kind = case:match("^(%S+) ?(%S*)$")
-  if not sizes[size] then error("no case '" .. case .. "'; a size (tiny, small, base), and bf16 or hvp if wanted") end
-  if kind == "hvp" then hvp_case(case, sizes[size]) else step_case(case, sizes[size], kind == "bf16" and "bf16" or "f32") end
+  if not sizes[size] then error("no case '" .. case .. "'; a size (tiny, small, base), and bf16, recompute or hvp if wanted") end
+  if kind == "hvp" then hvp_case(case, sizes[size]) else step_case(case, sizes[size], kind) end
   collectgarbage()
   collectgarbage()
 end

@@ -62,6 +62,43 @@ tap.test("bf16 products learn as f32 ones do", function(t)
   t.equal(q.nn.precision(), "f32", "the setting does not outlive the run")
 end)
 
+tap.test("activation checkpointing: the same bits, less memory", function(t)
+  local function both(more, family)
+    local runs = {}
+    for i, recompute in ipairs{false, true} do
+      local m = family and q.models.new(family, {vocab_size = 16, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 2})
+      local s = settings{model = m or model(1, 0.1), steps = 4, recompute = recompute}
+      for key, value in pairs(more) do s[key] = value end
+      runs[i] = bits(q.train(s))
+    end
+    return runs[1], runs[2]
+  end
+  local plain, recomputed = both{}
+  t.equal(recomputed, plain, "with dropout")
+  plain, recomputed = both{precision = "bf16", accumulate = 2}
+  t.equal(recomputed, plain, "in bf16, over two batches")
+  plain, recomputed = both({}, "olmo2")
+  t.equal(recomputed, plain, "olmo2")
+  plain, recomputed = both({}, "qwen3")
+  t.equal(recomputed, plain, "qwen3")
+  local m = q.models.new("gpt_neox", {vocab_size = 16, hidden_size = 32, num_hidden_layers = 6, num_attention_heads = 2})
+  local ids = (q.rand(8, 65) * 16):floor():to("i32")
+  local function peak(recompute)
+    m.recompute = recompute
+    for _, p in ipairs(m:parameters()) do p.grad = nil end
+    local before = q.system.memory().live
+    q.system.reset_peak()
+    q.scope(function() m:loss(ids):backward() end)
+    m.recompute = nil
+    return q.system.memory().peak - before
+  end
+  local full, less = peak(false), peak(true)
+  t.ok(less < 0.45 * full, "six blocks", ("%.2f of the memory"):format(less / full))
+  m.recompute = true
+  local p = m:parameters()
+  t.fails(function() q.curvature.hvp(function() return m:loss(ids) end, p, p) end, "first derivatives only", "first derivatives only")
+end)
+
 tap.test("resumed equals uninterrupted", function(t)
   local whole = q.train(settings{folder = root .. "/whole", checkpoint_every = 5})
   local part = q.train(settings{folder = root .. "/part", steps = 7})

@@ -90,7 +90,8 @@ function Model:head(h) return self.class.head(self, self:norm(h)) end
 --- Logits (B, T, V) of token ids (B, T).
 function Model:forward(ids)
   local h = self:embed(ids)
-  for i = 1, self:layers() do h = self:block(i, h) end
+  local recomputed = self.recompute and not self.lazy and q.is_recording() and require("quench.models.recompute")
+  for i = 1, self:layers() do h = recomputed and recomputed(self, i, h) or self:block(i, h) end
   return self:head(h)
 end
 
