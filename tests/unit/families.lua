@@ -89,7 +89,16 @@ for _, name in ipairs(q.models.names()) do
     os.remove(folder)
     local m = shake(q.models.new(name, config(name)))
     m:save(folder, {shard = 6000})
-    t.ok(q.system.exists(folder .. "/model.safetensors.index.json"), name .. ": shards have an index")
+    local index, shards, wrong, bytes = json.read(folder .. "/model.safetensors.index.json"), {}, {}, 0
+    for _, p in ipairs(m:named_parameters()) do -- as safetensors' own readers look them up
+      local file = index.weight_map[p.name] and folder .. "/" .. index.weight_map[p.name]
+      shards[file or ""] = shards[file or ""] or file and q.load(file) or {}
+      local stored = shards[file or ""][p.name]
+      if stored then bytes = bytes + stored:nbytes() else wrong[#wrong + 1] = p.name end
+    end
+    t.equal(table.concat(wrong, ", "), "", name .. ": the index names each tensor's shard")
+    local constants = 4 * #m.constants
+    t.equal(index.metadata.total_size, bytes + constants, name .. ": and the bytes of all")
     local again = q.models.load(folder)
     t.equal(again.family, name, name .. ": the folder names its family")
     t.equal(json.encode(again.config), json.encode(m.config), name .. ": the same configuration")

@@ -360,6 +360,18 @@ tap.test("folders that do not fit", function(t)
   fails(function(_, w) w["model.norm.weight"] = nil end, "has no tensor 'model.norm.weight'", "a tensor is missing")
   fails(function(_, w) w["model.layers.0.self_attn.q_proj.bias"] = q.zeros(32) end,
     "holds 1 tensors that its config.json gives no place: model.layers.0.self_attn.q_proj.bias", "a tensor is left over")
+  local function spoil(_, w)
+    w["model.norm.weight"] = w["model.norm.weight"]:clone()
+    w["model.norm.weight"]:narrow(1, 3, 1):fill_(0 / 0)
+  end
+  fails(spoil, "tensor 'model.norm.weight' has values that are NaN or infinite", "NaN")
+  local spoilt = {}
+  for name, x in pairs(tensors) do spoilt[name] = x end
+  spoil(nil, spoilt)
+  local folder = folder_with(raw, spoilt)
+  local m = q.models.load(folder, {finite = false})
+  t.ok(not m:tensors()["model.norm.weight"]:all_finite(), "which can be asked for")
+  remove(folder)
   fails(function(c) c.num_hidden_layers = 1 end, "gives no place: model.layers.1", "too few layers in config.json")
   fails(function(c) c.intermediate_size = 48 end, "has shape (64, 32), the configuration asks for (48, 32)", "another shape")
   fails(function(c) c.architectures = {"BertModel"} end, "no family for the class BertModel", "another class")

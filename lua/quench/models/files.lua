@@ -107,7 +107,7 @@ return function(models)
   --- A source of parameters: an open file seen through the family's names. Some writers leave out the first
   -- part of a name ("transformer.", "model."): then so do we. packing: quench.quant.packed's part of config.json, or nil; then
   -- the third result are the channel scales of packed weights, by name.
-  function M.source(file, dtype, path, packing)
+  function M.source(file, dtype, path, packing, finite)
     local used, scales = {}, {}
     local function find(name)
       if file:has(name) then return name end
@@ -133,6 +133,9 @@ return function(models)
       if table.concat(t:shape(), ",") ~= table.concat(shape, ",") then
         options.fail("'%s': tensor '%s' has shape (%s), the configuration asks for (%s)", path, record.name, table.concat(t:shape(), ", "),
           table.concat(shape, ", "))
+      end
+      if finite ~= false and not t:all_finite() then
+        options.fail("'%s': tensor '%s' has values that are NaN or infinite; finite = false reads them all the same", path, record.name)
       end
       return t
     end
@@ -162,6 +165,7 @@ return function(models)
     {"config", "table", default = {}, doc = "values that win over config.json, e.g. {rope_theta = 50000}"},
     {"frozen", "boolean", default = false, doc = "parameters without gradients"},
     {"lazy", "boolean", default = false, doc = "parts are read when they are needed, and given back; implies frozen"},
+    {"finite", "boolean", default = true, doc = "NaN or infinity in a parameter is an error"},
   })
 
   function M.load(dir, given)
@@ -170,7 +174,7 @@ return function(models)
     config.dtype = o.dtype
     local file = q.open(dir)
     local packing = packed().of(raw)
-    local source, used, scales = M.source(file, o.dtype, dir, packing)
+    local source, used, scales = M.source(file, o.dtype, dir, packing, o.finite)
     local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
     m.path = dir
     if o.lazy then
