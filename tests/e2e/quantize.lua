@@ -62,6 +62,18 @@ tap.test("quench quantize --packed", function(t)
   t.equal(out:match("w4a4p%s+([%d.]+)"), after, "rounded inputs come back from the file", out)
 end)
 
+tap.test("quench quantize --rotate", function(t)
+  for _, kind in ipairs{"hadamard", "random", "online"} do
+    local out, err = sh(base .. "$Q quantize model turned-" .. kind .. " --rotate " .. kind .. " --method rtn --bits 8 --group 1" .. text
+      .. " && $Q eval model turned-" .. kind .. text)
+    local change = tonumber(out:match("nats a token %(([-+%d.]+) %%"))
+    t.ok(change and math.abs(change) <= 0.001, kind .. ": the function stays (a group of one weight is not rounded)", out .. err)
+    t.ok(out:match("%-> ([%d.]+) nats") == out:match("turned%-" .. kind .. "%s+([%d.]+)"), "and so it does in the file", out)
+  end
+  local out, err, status = sh(base .. "$Q quantize model no --disk --rotate online --method rtn" .. text)
+  t.ok(status == 1 and err:find("whole model"), "not block by block", out .. err)
+end)
+
 tap.test("quench eval", function(t)
   local out, err, status = sh(base .. "$Q eval model out" .. text)
   t.equal(status, 0, "succeeds", err)

@@ -133,6 +133,8 @@ end
 local quantize_spec = options.spec("quench quantize", text_entries{
   {"samples", "integer", default = 128, min = 1, doc = "calibration sequences"},
   {"dtype", "string", choices = {"f32", "bf16"}, default = "f32", doc = "of the weights that are written"},
+  {"rotate", "string", choices = {"hadamard", "random", "online"},
+    doc = "turn the residual stream first (QuaRot); online: and the blocks, when the model runs"},
   {"packed", "boolean", default = false, doc = "write the bits that are stored: codes, scales, zero points (quench reads them)"},
   {"seed", "integer", default = 0, doc = "of the calibration sequences' places"},
   {"loss", "boolean", default = true, doc = "take the loss before and after"},
@@ -156,6 +158,12 @@ local function print_plan(folder, o, batch)
   return 0
 end
 
+--- The model in another basis, as --rotate says.
+local function rotated(m, o)
+  if not o.rotate then return m end
+  return (q.quant.rotate(m, {kind = o.rotate == "random" and "random" or "hadamard", online = o.rotate == "online", seed = o.seed}))
+end
+
 --- A packed model's report gets the bytes that its quantized weights take. What runs afterwards is the file, read back.
 local function save_packed(small, report, to, o)
   report.file = q.quant.save(small, report, to, {dtype = o.dtype})
@@ -165,10 +173,11 @@ end
 --- In memory, or through files: the report, and the quantized model.
 local function quantize_to(from, to, m, given, o)
   if m.lazy then
+    if o.rotate then options.fail("quench quantize: --rotate needs the whole model in memory; leave out --disk") end
     given.dtype, given.packed = o.dtype, o.packed
     return q.disk.quantize(from, to, given), q.models.load(to, {lazy = true})
   end
-  local small, report = q.quant.quantize(m, given)
+  local small, report = q.quant.quantize(rotated(m, o), given)
   if o.packed then small = save_packed(small, report, to, o) else small:save(to, {dtype = o.dtype}) end
   if q.system.exists(from .. "/tokenizer.json") then
     q.system.write_file(to .. "/tokenizer.json", q.system.read_file(from .. "/tokenizer.json"))
