@@ -2,7 +2,8 @@
 --
 -- Figures 8 and 25 of "Training Dynamics Impact Post-Training Quantization Robustness" (2025): the loss on the plane through the
 -- last checkpoint, one before it (rate at 5 % of the peak, as in the paper) and the GPTQ-quantized last one, at 4 and 3 bits,
--- one panel a peak rate. The runs are those of peak_rate; axes are distances between weights.
+-- one panel a peak rate. The runs are those of peak_rate; axes are distances between weights, contours the loss above that of
+-- the last checkpoint in thousandths of a nat.
 
 local q = require "quench"
 local lab = q.lab
@@ -13,13 +14,6 @@ local BITS = {"gptq4", "gptq3"}
 local function plan(p)
   local evaluations = p.rates * #BITS * (p.size ^ 2 + 3) * p.batches -- forward only: a third of a step
   return lab.plan(p, p.rates * (p.steps + p.cooldown) + evaluations / 3)
-end
-
---- The same validation text for all planes of a seed.
-local function batches(p, data)
-  local list, stream = {}, q.stream(p.seed, "plane batches")
-  for b = 1, p.batches do list[b] = data:batch("validation", p.batch, p.context + 1, stream) end
-  return list
 end
 
 local function plane(p, data, list, folder, format)
@@ -37,7 +31,7 @@ end
 local function run(p, ctx)
   lab.afford(p, plan(p))
   local data, results = lab.data(p), {rates = {}}
-  local list = batches(p, data)
+  local list = lab.batches(p, data, p.batches)
   for i, lr in ipairs(lab.peaks(p)) do
     local _, folder = lab.annealed(ctx, lab.with(p, {lr = lr}), data, ("peak rate %.2g"):format(lr))
     results.rates[i] = {lr = lr}
@@ -71,10 +65,20 @@ end
 
 -- ---- the figure -----------------------------------------------------------
 
+--- The loss above that of the last checkpoint, in thousandths of a nat.
+local function above(s)
+  local z = {}
+  for j, row in ipairs(s.z) do
+    z[j] = {}
+    for i, v in ipairs(row) do z[j][i] = 1000 * (v - s.points[1].loss) end
+  end
+  return z
+end
+
 local function panel(rate, name, legend)
   local s = rate[name]
   local layers = {title = ("peak %.1e, %d bits"):format(rate.lr, name:match "%d"), x = "distance", y = "distance",
-    legend = legend and "top" or false, {"contour", z = s.z, x = s.x, y = s.y, bar = false}}
+    legend = legend and "top" or false, {"contour", z = above(s), x = s.x, y = s.y, bar = false}}
   for k, point in ipairs(s.points) do
     layers[#layers + 1] = {"points", x = {point.x}, y = {point.y}, colour = k, label = POINTS[k]}
   end

@@ -103,4 +103,16 @@ tap.test("cooldown_length", function(t)
   check(t, "cooldown_length", {points = {short, long}}, {points = {long, short}})
 end)
 
+tap.test("averaging_sweep", function(t)
+  local function result(slope, ema, ratio)
+    local list = {}
+    for i = 1, 4 do
+      list[i] = {kind = "lawa", spacing = 72, window = 2 ^ i, sharpness = 10 * 2 ^ -i, gptq3 = 0.03 * 2 ^ (slope * i), ratio = ratio}
+      list[4 + i] = {kind = "ema", spacing = 72, window = 2 ^ i, sharpness = 10 * 2 ^ -i, gptq3 = 0.03 * 2 ^ (slope * i) * ema, ratio = 1}
+    end
+    return {averages = list, last = {sharpness = 10, gptq3 = 0.03}}
+  end
+  check(t, "averaging_sweep", result(-0.5, 1.01, 1.1), result(0.5, 1.3, 3))
+end)
+
 tap.done()

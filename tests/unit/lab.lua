@@ -119,6 +119,26 @@ tap.test("measured weights", function(t)
   t.equal(same.gptq3, found.gptq3, "weights by name too")
 end)
 
+tap.test("averages", function(t)
+  local ctx, p = context(), parameters{windows = {2, 3, 20}, spacings = {1, 4}, every = 2, steps = 24}
+  local list, names = lab.averages(p), {}
+  for i, a in ipairs(list) do names[i] = ("%s %d %d %g"):format(a.kind, a.window, a.spacing, a.age) end
+  t.equal(table.concat(names, "; "), "lawa 2 2 1; lawa 3 2 2; lawa 2 8 4; lawa 3 8 8; ema 2 2 1; ema 3 2 2", "those that fit into the run")
+  local _, trunk = lab.trunk(ctx, p, data)
+  local function at(step, name) return q.load(q.train.checkpoint.path(trunk, step))["model." .. name] end
+  local name = "embed_out.weight"
+  local lawa, ema = lab.average(trunk, 24, list[3])[name], lab.average(trunk, 24, list[5])[name]
+  t.near((lawa - (at(24, name) + at(16, name)) * 0.5):abs():max():item(), 0, 1e-6, "LAWA: the mean of two, 8 steps apart")
+  local sum, total = at(24, name) * 0, 0
+  for k = 0, 11 do
+    sum, total = sum + at(24 - 2 * k, name) * 3 ^ -k, total + 3 ^ -k
+  end
+  t.near((ema - sum * (1 / total)):abs():max():item(), 0, 1e-6, "EMA: thirds, over all checkpoints")
+  local mean = 0
+  for k = 1, 200 do mean = mean + k * lab.ema_decay(5) ^ k * (1 - lab.ema_decay(5)) end
+  t.near(mean, 2, 1e-9, "whose mean age is the window's")
+end)
+
 tap.test("annealed", function(t)
   local ctx, p = context(), parameters()
   local adamw = lab.annealed(ctx, p, data, "one")

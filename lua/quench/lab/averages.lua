@@ -32,6 +32,28 @@ return function(lab)
   --- The decay at which an EMA's mean age is that of a window: decay / (1 - decay) = (window - 1) / 2.
   function lab.ema_decay(window) return (window - 1) / (window + 1) end
 
+  --- The averages of a sweep that end at p.steps: {kind = "lawa" or "ema", window =, spacing = steps, age = mean age in steps}.
+  -- p.windows: checkpoints in the mean; p.spacings: between them, in units of p.every. An EMA has the age of its window.
+  function lab.averages(p)
+    local list = {}
+    local function add(kind, window, spacing)
+      if (window - 1) * spacing < p.steps - lab.warmup(p, p.steps) then
+        list[#list + 1] = {kind = kind, window = window, spacing = spacing, age = (window - 1) / 2 * spacing}
+      end
+    end
+    for _, spacing in ipairs(p.spacings) do
+      for _, window in ipairs(p.windows) do add("lawa", window, spacing * p.every) end
+    end
+    for _, window in ipairs(p.windows) do add("ema", window, p.every) end
+    return list
+  end
+
+  --- The weights of an average of that list.
+  function lab.average(folder, step, a)
+    if a.kind == "lawa" then return lab.lawa(folder, step, a.window, a.spacing) end
+    return lab.ema(folder, step, lab.ema_decay(a.window), a.spacing)
+  end
+
   --- The loss in nats of the quantized model of a measured point.
   function lab.quantized(point, name) return point.loss * (1 + point[name]) end
 
@@ -39,6 +61,8 @@ return function(lab)
     lawa = {"(folder, step, window, spacing) -> weights", "The mean of the checkpoints up to a step, {name -> tensor}."},
     ema = {"(folder, step, decay, spacing) -> weights", "The exponential average of all checkpoints up to a step."},
     ema_decay = {"(window) -> decay", "The decay at which an EMA's mean age is that of a LAWA window."},
+    averages = {"(p) -> list", "The averages of a sweep: LAWA by window and spacing, EMAs of the same mean age."},
+    average = {"(folder, step, a) -> weights", "The weights of an average of q.lab.averages."},
     quantized = {"(point, name) -> nats", "The loss of the quantized model of a measured point."},
   } do
     help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}

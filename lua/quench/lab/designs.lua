@@ -123,6 +123,13 @@ return function(lab)
     end)
   end
 
+  --- n batches of validation text, the same for all models of a seed.
+  function lab.batches(p, data, n)
+    local list, stream = {}, q.stream(p.seed, "held-out batches")
+    for b = 1, n do list[b] = data:batch("validation", p.batch, p.context + 1, stream) end
+    return list
+  end
+
   --- Difference over sum, in [-1, 1]: below 0 where a is smaller. A ratio misleads when noise makes an error negative.
   function lab.contrast(a, b) return (a - b) / (math.abs(a) + math.abs(b)) end
 
@@ -173,6 +180,7 @@ return function(lab)
     forked = {"(ctx, p, data) -> {stable=, cooldowns=}, folders", "The trunk and all its cooldowns, and their folders (folders.trunk, folders[i])."},
     annealed = {"(ctx, p, data, label) -> {points=, from=}, folder, stable folder", "A constant rate and its cooldown, joined."},
     measure = {"(p, data, weights, formats, step) -> point", "The quantization errors of a checkpoint, or of weights by name."},
+    batches = {"(p, data, n) -> list", "n batches of validation text, the same for all models of a seed."},
     contrast = {"(a, b) -> number", "(a - b) / (|a| + |b|), in [-1, 1]."},
     peaks = {"(p) -> rates", "Peak rates, geometric from lr / span to lr."},
     best_two = {"(list) -> point, point", "The ends of the two runs with the lowest final losses, in the order of the list."},
