@@ -210,6 +210,43 @@ tap.test("gradient penalty", function(t)
   end
 end)
 
+tap.test("along the next update of any optimizer", function(t)
+  local list = {ids:narrow(1, 1, 1), ids:narrow(1, 2, 1)}
+  for _, name in ipairs{"adamw", "muon", "psgd", "schedule_free", "sam"} do
+    local m = model_of "gpt_neox"
+    local params = m:named_parameters()
+    local opt = name == "sam" and q.optim.sam(q.optim.adamw(params, {lr = 1e-3}), {rho = 0.01}) or q.optim[name](params, {lr = 1e-3})
+    local function gradients() opt:zero_grad() m:loss(list[1]):backward() end
+    gradients()
+    opt:step(1, gradients)
+    opt:zero_grad()
+    local before, state = {}, {}
+    for i, p in ipairs(m:parameters()) do before[i] = p:detach():clone() end
+    for key, x in pairs(opt:state()) do state[key] = x:clone() end
+    opt:eval()
+    local c = curvature.measure(m, {batches = list, k = 0, samples = 0, optimizer = opt, update = true})
+    opt:train()
+    local moved = 0
+    for i, p in ipairs(m:parameters()) do moved = math.max(moved, gap(p:detach(), before[i])) end
+    for key, x in pairs(opt:state()) do moved = math.max(moved, gap(x:to "f64", state[key]:to "f64")) end
+    t.ok(name == "schedule_free" and moved < 1e-14 or moved == 0, name .. ": weights and state are as before", moved)
+    gradients()
+    opt:step(1, gradients)
+    opt:zero_grad()
+    local d = {}
+    for i, p in ipairs(m:parameters()) do
+      d[i] = p:detach() - before[i]
+      q.no_grad(p.copy_, p, before[i])
+    end
+    if name ~= "schedule_free" then -- which is measured at its average
+      local e = curvature.directional(m, {batches = list, direction = d, progress = false})
+      t.near({c.update.directional, c.update.length}, {e.value, e.norm}, 1e-8, name .. ": the step that it then takes")
+    end
+    t.ok(c.update.critical > 0 and c.update.critical_rate > 0, name .. ": its critical sharpness", c.update.critical)
+  end
+  t.fails(function() curvature.measure(model_of "gpt_neox", {batches = list, update = true}) end, "update needs an optimizer", "no optimizer")
+end)
+
 tap.test("measure and probe", function(t)
   local m = model_of "gpt_neox"
   local list = {ids:narrow(1, 1, 1), ids:narrow(1, 2, 1)}
@@ -219,10 +256,11 @@ tap.test("measure and probe", function(t)
   t.ok(#c.eigenvalues == 2 and c.trace_error > 0 and c.rtn4.ratio_error, "eigenvalues, trace, quadratic test")
   local data = {batch = function() return ids end, tokens = function() return ids:view(-1) end}
   local run = q.train{model = m, data = data, optim = function(p) return q.optim.adamw(p, {lr = 1e-3}) end, steps = 2, batch = 2, context = 5,
-    eval_tokens = 12, probes = {curvature.probe{batches = list, every = 1, samples = 2, preconditioned = true,
+    eval_tokens = 12, probes = {curvature.probe{batches = list, every = 1, samples = 2, preconditioned = true, update = true,
       quantize = {rtn4 = {method = "rtn", bits = 4, group = 8}}}}}
   local record = run.log[2]
-  t.ok(record["curvature.sharpness"] and record["curvature.trace_error"] and record["curvature.rtn4.ratio"] and record["curvature.preconditioned"],
+  t.ok(record["curvature.sharpness"] and record["curvature.trace_error"] and record["curvature.rtn4.ratio"]
+    and record["curvature.preconditioned"] and record["curvature.update.critical"],
     "the probe writes into the log")
   t.ok(record["curvature.eigenvalues"] == nil, "numbers only")
 end)
