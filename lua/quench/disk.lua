@@ -138,14 +138,14 @@ function Run:count(about)
   self.packed.bytes, self.packed.weights = self.packed.bytes + about.bytes, self.packed.weights + about.weights
 end
 
--- The plain values of reports, for the shard's metadata.
+-- The plain values of reports, for the shard's metadata; no times, so that the same run gives the same bytes.
 local function plain(reports, first)
   local out = {}
   for i = first, #reports do
     local r = {}
     for key, value in pairs(reports[i]) do
       local kind = type(value)
-      if kind == "number" or kind == "string" or key == "shape" then r[key] = value end
+      if key ~= "seconds" and (kind == "number" or kind == "string" or key == "shape") then r[key] = value end
     end
     out[#out + 1] = r
   end
@@ -156,7 +156,10 @@ end
 function Run:block(i)
   local m, about = self.model, self:finished(i + 1)
   if about then
-    for _, r in ipairs(json.decode(about.report)) do table.insert(self.work.report, r) end
+    for _, r in ipairs(json.decode(about.report)) do
+      r.seconds = 0 -- of this run
+      table.insert(self.work.report, r)
+    end
     if self.packed then self:count(json.decode(about.packed)) end
     if not self.work.h then return end
   end

@@ -85,6 +85,11 @@ tap.test("an interrupted run", function(t)
   t.equal(calls, 6 + 8, "goes on behind the first block")
   t.equal(#report, 12, "the report is whole")
   t.equal(worst(q.models.load(to), q.models.load(other)), 0, "the same bits as without interruption")
+  local differ = {}
+  for _, name in ipairs(q.system.list(to)) do
+    if q.system.read_file(to .. "/" .. name) ~= q.system.read_file(other .. "/" .. name) then differ[#differ + 1] = name end
+  end
+  t.equal(table.concat(differ, ", "), "", "in every file")
   settings.bits = 4
   t.fails(function() q.disk.quantize(from, other, settings) end, "is of another run", "other settings in the same folder", true)
   remove(from, to, other)
