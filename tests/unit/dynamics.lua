@@ -115,4 +115,14 @@ tap.test("averaging_sweep", function(t)
   check(t, "averaging_sweep", result(-0.5, 1.01, 1.1), result(0.5, 1.3, 3))
 end)
 
+tap.test("trajectory: table T1", function(t)
+  local function point(rate, loss, three, four)
+    return {rate = rate, loss = loss, bits = {["3"] = {loss = loss * (1 + three), error = three}, ["4"] = {loss = loss * (1 + four), error = four}}}
+  end
+  check(t, "trajectory",
+    {points = {point(2e-4, 2.799, 0.0424, 0.0083), point(2e-4, 2.723, 0.0473, 0.0095), point(0, 2.614, 0.091, 0.0181)}},
+    {points = {point(2e-4, 2.799, 0.0424, 0.0083), point(2e-4, 2.723, 0.0673, 0.0115), point(0, 2.614, 0.066, 0.0119)}})
+  t.ok(verdicts("trajectory", {points = {point(nil, 2.8, 0.04, 0.01), point(nil, 2.6, 0.09, 0.02)}})[1]:find "not decidable", "without rates")
+end)
+
 tap.done()
