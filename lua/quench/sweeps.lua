@@ -19,6 +19,7 @@ function sweeps.params(own)
   local list = {}
   for _, entry in ipairs(lab.params()) do
     if shared[entry[1]] then list[#list + 1] = entry end
+    if entry[1] == "batch" then list[#list] = {"batch", "integer", default = 16, min = 1, doc = "sequences a step"} end
   end
   for _, entry in ipairs{
     {"heads", "integer", default = 3, min = 3, doc = "attention heads, a multiple of 3"},
@@ -36,7 +37,7 @@ function sweeps.scales(own)
   local scales = {
     smoke = {layers = 1, head = 8, vocab = 256, batch = 2, context = 32, per_parameter = 0.125, rates = 2, eval_tokens = 256},
     tiny = {},
-    small = {layers = 4, head = 32, batch = 16, rates = 5, ratio = 2, eval_tokens = 65536},
+    small = {layers = 4, head = 32, rates = 5, ratio = 2, eval_tokens = 65536},
     medium = {layers = 4, heads = 6, head = 32, vocab = 1024, batch = 32, context = 256, rates = 5, ratio = 2, eval_tokens = 65536,
       max_hours = 200},
     paper = {layers = 18, heads = 15, head = 128, vocab = 32000, batch = 512, context = 1024, rates = 8, ratio = 2, eval_tokens = 655360},

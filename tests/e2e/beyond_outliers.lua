@@ -47,6 +47,45 @@ tap.test("bars of those that have a value", function(t)
   t.near({bars.y, bars.error}, {{2, 5}, {1, 0}}, 1e-15, "means and standard errors")
 end)
 
+local function claim(recipe, id)
+  for _, c in ipairs(q.recipe.load(recipe).claims) do
+    if c.id == id then return c.measure end
+  end
+end
+
+tap.test("claims on results that are known", function(t)
+  local common, layers, size, trained = {common = 3}, {}, {}, {}
+  for i, name in ipairs(q.sweeps.optimizers) do
+    common[name], trained[name] = {quantized = 3 + i / 10}, {full = 2, qat = 2 + i / 100, ptq = 2.045}
+    layers[name] = {layers = {{name = "mlp.up", G = i, G1 = 1, G2 = i, frozen = i},
+      {name = "mlp.down", G = 4 * i, G1 = 1.05, G2 = i, frozen = 1.05 * i}}}
+    size[name] = {params = {rho_4 = i / 10, alpha = 0.5}, leave_one_out = {rho_4 = {error = i / 100}, alpha = {error = 0.2}}}
+  end -- in order: adamw, muon, psgd, scion, shampoo, soap
+  t.near({claim("common_loss", "CL1")(common), claim("common_loss", "CL2")(common), claim("common_loss", "CL4")(common)}, {0.4, 0.1, 0.3}, 1e-12,
+    "common_loss: Shampoo, Muon, and the worse of two")
+  common.muon.quantized = nil
+  local value, reason = claim("common_loss", "CL2")(common)
+  t.ok(value == nil and reason:find("^muon was below"), "and no verdict without a measurement there", reason)
+  t.near({claim("gain", "G1")(layers), claim("gain", "G2")(layers), claim("gain", "G3")(layers), claim("gain", "G4")(layers)},
+    {0.05, math.log(2 / 6), math.log(5 / 2), 1}, 1e-12, "gain: spectral ratio, Muon, AdamW and Shampoo, alignment")
+  t.near({claim("qat", "QAT1")(trained), claim("qat", "QAT2")(trained), claim("qat", "QAT3")(trained), claim("qat", "QAT4")(trained)},
+    {2, -1.5, 6, 4}, 1e-12, "qat: rises in percent, counts")
+  t.near({claim("scaling", "S1")(size), claim("scaling", "S2")(size), claim("scaling", "S3")(size), claim("scaling", "S4")(size)},
+    {-0.1, 0.2, 0.35, 0.25}, 1e-12, "scaling: rho")
+end)
+
+tap.test("abc's claims", function(t)
+  local function modules(last)
+    return {modules = {{kind = "linear", A = 0, B = 1, C = 0, R = 1, trunc = {R = 1}},
+      {kind = "rms", A = 0.5, B = 0, C = 0, R = 0.5, trunc = {R = 0.4}},
+      {kind = "linear", A = 2, B = 1, C = 0, R = 3, trunc = {R = 3}}, {kind = "linear", A = 1, B = 2, C = 0, R = last, trunc = {R = last}}}}
+  end
+  local r = {}
+  for _, name in ipairs(q.sweeps.optimizers) do r[name] = modules((name == "adamw" or name == "scion") and 8 or 2) end
+  t.near({claim("abc", "ABC1")(r), claim("abc", "ABC2")(r), claim("abc", "ABC4")(r)}, {0.5, 1, 0.25}, 1e-12, "shares of modules")
+  t.near(claim("abc", "ABC3")(r), math.log(4), 1e-12, "last R over the median R: 8 against 2")
+end)
+
 tap.test("a rate that diverges is left out", function(t)
   local p = q.recipe.load("optimizers").spec{layers = 1, head = 8, vocab = 256, batch = 2, context = 32, per_parameter = 0.125, eval_tokens = 64,
     rates = 1}
