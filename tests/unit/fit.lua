@@ -226,6 +226,39 @@ tap.test("the law with the learning rate", function(t)
   t.equal(table.concat(fit.rate(points).fixed, " "), "gN", "one model size: gN cannot be told, and it says so")
 end)
 
+--- Exact loss, over a language of order 1, of the frequencies in n tokens (Krichevsky-Trofimov, half a count for each follower).
+local function counted_loss(language, n, source)
+  local V, b = language.options.vocab, language.options.branching
+  local ids, counts, loss = language:generate(n + 1, source):totable(), {}, 0
+  for i = 1, n do counts[ids[i] * V + ids[i + 1]] = (counts[ids[i] * V + ids[i + 1]] or 0) + 1 end
+  for s = 0, V - 1 do
+    local of, total = {}, 0
+    for c = 0, b - 1 do
+      of[c] = (counts[s * V + language.follow[s * b + c]] or 0) + 0.5
+      total = total + of[c]
+    end
+    for c = 0, b - 1 do loss = loss - language.pi[s] * language.p[s * b + c] * math.log(of[c] / total) end
+  end
+  return loss
+end
+
+local data = q.data.language{vocab = 16, order = 1, branching = 8, strength = 0.7, seed = 3, train = 64, validation = 64}
+
+tap.test("the entropy of the synthetic language", function(t)
+  -- maximum likelihood with k free numbers costs k / (2 D) nats over the entropy: here k = V (b - 1)
+  local points = {}
+  for i = 1, 32 do
+    local n = math.floor(2000 * 2 ^ ((i - 1) % 8 / 1.75))
+    points[i] = {x = n, y = counted_loss(data, n, q.stream(i, "language text"))}
+  end
+  local f = fit.offset_power(points, {profile = true, huber = math.huge, level = 0.99})
+  local e, p, c = f.profile.e, f.profile.p, f.profile.c
+  t.ok(e.low < data:entropy() and data:entropy() < e.high and e.high - e.low < 0.01 * data:entropy(),
+    "the fitted floor is the entropy, within 1 % ", tostring(f) .. "\nentropy " .. data:entropy())
+  t.ok(p.low < -1 and -1 < p.high, "the excess falls as 1/D", tostring(f))
+  t.ok(c.low < 56 and 56 < c.high, "from V (b - 1) / 2 = 56", tostring(f))
+end)
+
 tap.test("bad points", function(t)
   t.fails(function() fit.chinchilla({}) end, "at least 6 points", "none")
   t.fails(function() fit.chinchilla{{N = 1}, {}, {}, {}, {}, {}} end, "point 2 needs a positive N, got nil", "a missing field")
