@@ -3,8 +3,9 @@
  * A block carries a 64-byte header in front of the bytes handed out, so that
  * freeing needs no size and alignment is that of a cache line. Sizes are rounded
  * to classes four to an octave (waste at most 25 %, 12 % on average); each class
- * has a list of free blocks. The lists hold at most as many bytes as the largest
- * live total seen so far (plus a floor), so memory follows the work that is done. */
+ * has a list of free blocks. The lists hold at most a quarter more bytes than the largest
+ * live total seen so far (or a floor), so memory follows the work that is done; beyond
+ * that go the classes that were asked for longest ago, which other shapes left behind. */
 #include "base/mem.h"
 
 #include <pthread.h>
@@ -42,6 +43,7 @@ enum { MAGIC_LIVE = 0x51454e43, MAGIC_FREE = 0x46524545 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Block *free_list[CLASSES];
+static size_t asked[CLASSES]; /* number of the last request for each class */
 static MemStats stats;
 static size_t most_live; /* never reset, bounds the cache */
 static size_t limit, fail_at;
@@ -79,9 +81,17 @@ static void system_free(Block *b) {
   else munmap(b, total);
 }
 
-/* Frees cached blocks, largest classes first, until at most keep bytes stay. Lock held. */
+/* The class with free blocks that was asked for longest ago; -1: none. */
+static int stalest(void) {
+  int oldest = -1;
+  for (int class = 0; class < CLASSES; class++)
+    if (free_list[class] && (oldest < 0 || asked[class] < asked[oldest])) oldest = class;
+  return oldest;
+}
+
+/* Frees cached blocks, stale classes first, until at most keep bytes stay. Lock held. */
 static void trim_to(size_t keep) {
-  for (int class = CLASSES - 1; class >= 0 && stats.cached > keep; class--) {
+  for (int class; stats.cached > keep && (class = stalest()) >= 0;) {
     while (free_list[class] && stats.cached > keep) {
       Block *b = free_list[class];
       free_list[class] = b->next;
@@ -95,7 +105,7 @@ static void trim_to(size_t keep) {
 static Block *take(int class, size_t bytes, bool *injected) {
   Block *b = NULL;
   pthread_mutex_lock(&lock);
-  stats.requests++;
+  asked[class] = ++stats.requests;
   *injected = fail_at && --fail_at == 0;
   if (!*injected && !(limit && stats.live + bytes > limit)) {
     size_t capacity = class_bytes(class);
@@ -174,8 +184,8 @@ void mem_free(void *block) {
   b->next = free_list[b->class];
   free_list[b->class] = b;
   stats.cached += b->bytes;
-  size_t keep = !POOLED ? 0 : most_live > cache_floor ? most_live : cache_floor;
-  if (stats.cached > keep) trim_to(keep - keep / 4);
+  size_t keep = !POOLED ? 0 : most_live + most_live / 4 > cache_floor ? most_live + most_live / 4 : cache_floor; /* classes round up */
+  if (stats.cached > keep) trim_to(keep);
   pthread_mutex_unlock(&lock);
 }
 
