@@ -71,10 +71,10 @@ end
 
 -- ---- text ---------------------------------------------------------------------
 
-local function text_entries(own)
+local function text_entries(context, own)
   local entries = {
     {"text", "string", default = "austen", doc = "a text file, or a corpus by name"},
-    {"context", "integer", default = 512, min = 2, doc = "tokens a sequence", unit = "tokens"},
+    {"context", "integer", default = context, min = 2, doc = "tokens a sequence, at most the model's", unit = "tokens"},
     {"tokens", "integer", default = 16384, min = 2, doc = "tokens of held-out text that the loss is taken on", unit = "tokens"},
   }
   for _, e in ipairs(own) do entries[#entries + 1] = e end
@@ -130,7 +130,7 @@ end
 
 -- ---- quench quantize ------------------------------------------------------------
 
-local quantize_spec = options.spec("quench quantize", text_entries{
+local quantize_spec = options.spec("quench quantize", text_entries(512, {
   {"samples", "integer", default = 128, min = 1, doc = "calibration sequences"},
   {"dtype", "string", choices = {"f32", "bf16"}, default = "f32", doc = "of the weights that are written"},
   {"rotate", "string", choices = {"hadamard", "random", "online"},
@@ -141,7 +141,7 @@ local quantize_spec = options.spec("quench quantize", text_entries{
   {"calibration", "string", doc = "a text or .jsonl to calibrate on, in place of the text's train split"},
   {"disk", "boolean", doc = "block by block through files [for models of more than 1 G parameters]"},
   {"plan", "boolean", default = false, doc = "only say how much memory it takes, block by block"},
-})
+}))
 
 --- Windows of the train split at random places, or samples of another file.
 local function calibration_of(data, m, o, tokenizer)
@@ -247,7 +247,7 @@ end
 
 -- ---- quench eval ----------------------------------------------------------------
 
-local eval_spec = options.spec("quench eval", text_entries{
+local eval_spec = options.spec("quench eval", text_entries(2048, {
   {"stride", "integer", min = 1, doc = "tokens between the starts of sequences [context]", unit = "tokens"},
   {"loss", "boolean", default = true, doc = "measure the loss on the text"},
   {"choice", "string", doc = "multiple choice, .jsonl as the LM Evaluation Harness has it: acc and acc_norm"},
@@ -256,7 +256,7 @@ local eval_spec = options.spec("quench eval", text_entries{
   {"limit", "integer", min = 1, doc = "questions or pairs, at most"},
   {"disk", "boolean", doc = "read block by block [models of more than 1 G parameters]"},
   {"json", "boolean", default = false, doc = "print JSON, one object a model"},
-})
+}))
 
 --- What is measured of one model.
 local function measure(folder, o)
