@@ -73,7 +73,7 @@ end
 
 local function text_entries(context, own)
   local entries = {
-    {"text", "string", default = "austen", doc = "a text file, or a corpus by name"},
+    {"text", "string", default = "austen", doc = "a text file (eval: all of it), or a corpus by name"},
     {"context", "integer", default = context, min = 2, doc = "tokens a sequence, at most the model's", unit = "tokens"},
     {"tokens", "integer", default = 16384, min = 2, doc = "tokens of held-out text that the loss is taken on", unit = "tokens"},
   }
@@ -94,9 +94,20 @@ end
 
 local function context_of(m, o) return math.min(o.context, m.config.max_position_embeddings or m.config.n_positions or o.context) end
 
-local function loss_of(m, data, o)
+--- What quench eval measures: all of a file, or a corpus's validation split. Token ids, and bytes a token.
+local function held_out(o, tokenizer)
+  if not q.system.exists(o.text) then
+    local data = data_of(o, tokenizer)
+    return data:tokens "validation", data:bytes_per_token "validation"
+  end
+  local text = q.system.read_file(o.text)
+  local ids = tokenizer:encode(text, {special = false, tensor = true})
+  return ids, #text / ids:numel()
+end
+
+local function loss_of(m, ids, o)
   local context = context_of(m, o)
-  return q.eval.text(m, data:tokens "validation", {block = context, stride = o.stride, batch = math.max(1, math.floor(2048 / context)),
+  return q.eval.text(m, ids, {block = context, stride = o.stride, batch = math.max(1, math.floor(2048 / context)),
     limit = math.max(1, math.floor(o.tokens / (o.stride or context)))})
 end
 
@@ -219,7 +230,7 @@ function M.quantize(args)
   local m = q.models.load(words[1], {frozen = true, lazy = streamed(words[1], o)})
   local tokenizer = tokenizer_of(words[1], m.config.vocab_size)
   local data = (o.loss or not o.calibration) and data_of(o, tokenizer)
-  local before = o.loss and loss_of(m, data, o)
+  local before = o.loss and loss_of(m, data:tokens "validation", o)
   given.calibration = calibration_of(data, m, o, tokenizer)
   local bar
   given.progress = function(done, total, r)
@@ -229,7 +240,7 @@ function M.quantize(args)
   local report, small = quantize_to(words[1], words[2], m, given, o)
   if bar then bar:finish() end
   print_report(report)
-  local after = o.loss and loss_of(small, data, o)
+  local after = o.loss and loss_of(small, data:tokens "validation", o)
   q.system.write_file(words[2] .. "/quantize.json", json.encode{method = given.method or "gptq", bits_per_weight = report.bits,
     file = report.file, loss = before and {before = before.loss, after = after.loss} or nil, layers = plain(report)} .. "\n")
   io.write(("%.3f bits a weight, %.1f s\n"):format(report.bits, report.seconds))
@@ -264,10 +275,10 @@ local function measure(folder, o)
   local tokenizer = tokenizer_of(folder, m.config.vocab_size)
   local out = {model = folder}
   if o.loss then
-    local data = data_of(o, tokenizer)
-    local r = loss_of(m, data, o)
+    local ids, bytes = held_out(o, tokenizer)
+    local r = loss_of(m, ids, o)
     out.loss, out.perplexity, out.tokens = r.loss, r.perplexity, r.tokens
-    out.bits_per_byte = r.loss / math.log(2) / data:bytes_per_token "validation"
+    out.bits_per_byte = r.loss / math.log(2) / bytes
   end
   if o.choice then
     local r = q.eval.choice(m, o.choice, {tokenizer = tokenizer, shots = o.shots, limit = o.limit})
