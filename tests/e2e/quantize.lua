@@ -17,6 +17,7 @@ q.models.new("gpt_neox", {vocab_size = 256, hidden_size = 32, num_hidden_layers 
 q.system.write_file(folder .. "/text.txt", text_of(4000))
 local base = ("cd '%s' && "):format(folder)
 local text = " --text text.txt --context 32 --tokens 512"
+local apart = " --calibration text.txt" -- losses are then of the whole text, as in quench eval
 
 tap.test("quench quantize", function(t)
   local out, err, status = sh(base .. "$Q quantize model out --method gptq --bits 3 --group 16 --samples 8" .. text)
@@ -56,7 +57,7 @@ tap.test("quench quantize --packed", function(t)
   t.ok(status == 0 and out:find(bytes .. " bytes", 1, true), "block by block the same", out .. err)
   out = sh(base .. "$Q quantize model w4a4 --method rtn --bits 4 --activations int4_restricted" .. text)
   t.ok(out:find("--packed keeps that", 1, true), "what plain weights cannot say is said", out)
-  out = sh(base .. "$Q quantize model w4a4p --packed --method rtn --bits 4 --activations int4_restricted" .. text
+  out = sh(base .. "$Q quantize model w4a4p --packed --method rtn --bits 4 --activations int4_restricted" .. apart .. text
     .. " && $Q eval model w4a4p" .. text)
   local after = out:match("%-> ([%d.]+) nats")
   t.equal(out:match("w4a4p%s+([%d.]+)"), after, "rounded inputs come back from the file", out)
@@ -64,7 +65,7 @@ end)
 
 tap.test("quench quantize --rotate", function(t)
   for _, kind in ipairs{"hadamard", "random", "online"} do
-    local out, err = sh(base .. "$Q quantize model turned-" .. kind .. " --rotate " .. kind .. " --method rtn --bits 8 --group 1" .. text
+    local out, err = sh(base .. "$Q quantize model turned-" .. kind .. " --rotate " .. kind .. " --method rtn --bits 8 --group 1" .. apart .. text
       .. " && $Q eval model turned-" .. kind .. text)
     local change = tonumber(out:match("nats a token %(([-+%d.]+) %%"))
     t.ok(change and math.abs(change) <= 0.001, kind .. ": the function stays (a group of one weight is not rounded)", out .. err)

@@ -73,7 +73,7 @@ end
 
 local function text_entries(context, own)
   local entries = {
-    {"text", "string", default = "austen", doc = "a text file (eval: all of it), or a corpus by name"},
+    {"text", "string", default = "austen", doc = "a text file, or a corpus by name"},
     {"context", "integer", default = context, min = 2, doc = "tokens a sequence, at most the model's", unit = "tokens"},
     {"tokens", "integer", default = 16384, min = 2, doc = "tokens of held-out text that the loss is taken on", unit = "tokens"},
   }
@@ -94,12 +94,11 @@ end
 
 local function context_of(m, o) return math.min(o.context, m.config.max_position_embeddings or m.config.n_positions or o.context) end
 
---- What quench eval measures: all of a file, or a corpus's validation split. Token ids, and bytes a token.
-local function held_out(o, tokenizer)
-  if not q.system.exists(o.text) then
-    local data = data_of(o, tokenizer)
-    return data:tokens "validation", data:bytes_per_token "validation"
-  end
+--- What losses are taken on: a corpus's validation split; all of a file, unless its start is what calibrates (then
+-- data is given, and it is split like a corpus). Token ids, and bytes a token.
+local function held_out(o, tokenizer, data)
+  if not data and not q.system.exists(o.text) then data = data_of(o, tokenizer) end
+  if data then return data:tokens "validation", data:bytes_per_token "validation" end
   local text = q.system.read_file(o.text)
   local ids = tokenizer:encode(text, {special = false, tensor = true})
   return ids, #text / ids:numel()
@@ -149,7 +148,7 @@ local quantize_spec = options.spec("quench quantize", text_entries(512, {
   {"packed", "boolean", default = false, doc = "write the bits that are stored: codes, scales, zero points (quench reads them)"},
   {"seed", "integer", default = 0, doc = "of the calibration sequences' places"},
   {"loss", "boolean", default = true, doc = "take the loss before and after"},
-  {"calibration", "string", doc = "a text or .jsonl to calibrate on, in place of the text's train split"},
+  {"calibration", "string", doc = "a text or .jsonl to calibrate on, in place of the text's train split; losses are then of all of the text"},
   {"disk", "boolean", doc = "block by block through files [for models of more than 1 G parameters]"},
   {"plan", "boolean", default = false, doc = "only say how much memory it takes, block by block"},
 }))
@@ -229,8 +228,9 @@ function M.quantize(args)
   if o.plan then return print_plan(words[1], o, given.batch) end
   local m = q.models.load(words[1], {frozen = true, lazy = streamed(words[1], o)})
   local tokenizer = tokenizer_of(words[1], m.config.vocab_size)
-  local data = (o.loss or not o.calibration) and data_of(o, tokenizer)
-  local before = o.loss and loss_of(m, data:tokens "validation", o)
+  local data = not o.calibration and data_of(o, tokenizer)
+  local text = o.loss and held_out(o, tokenizer, data)
+  local before = o.loss and loss_of(m, text, o)
   given.calibration = calibration_of(data, m, o, tokenizer)
   local bar
   given.progress = function(done, total, r)
@@ -240,7 +240,7 @@ function M.quantize(args)
   local report, small = quantize_to(words[1], words[2], m, given, o)
   if bar then bar:finish() end
   print_report(report)
-  local after = o.loss and loss_of(small, data:tokens "validation", o)
+  local after = o.loss and loss_of(small, text, o)
   q.system.write_file(words[2] .. "/quantize.json", json.encode{method = given.method or "gptq", bits_per_weight = report.bits,
     file = report.file, loss = before and {before = before.loss, after = after.loss} or nil, layers = plain(report)} .. "\n")
   io.write(("%.3f bits a weight, %.1f s\n"):format(report.bits, report.seconds))
