@@ -2,6 +2,7 @@
 
 local q = require "quench"
 local tap = dofile "tests/tap.lua"
+local small_model = dofile "tests/small_model.lua"
 local quant = q.quant
 
 -- Weights and inputs whose channels differ in size, a few of them outliers.
@@ -78,24 +79,12 @@ tap.test("LLM.int8", function(t)
 end)
 
 local function tiny(more)
-  local config = {vocab_size = 50, hidden_size = 48, num_hidden_layers = 2, num_attention_heads = 3, max_position_embeddings = 64,
-    initializer_range = 0.15, seed = 3, dtype = "f64"}
+  local config = {hidden_size = 48, num_attention_heads = 3, dtype = "f64"}
   for k, v in pairs(more or {}) do config[k] = v end
-  return q.models.new("gpt_neox", config)
+  return small_model.new(config)
 end
 
-local function some_ids(n, time)
-  local s, rows = q.stream(1, "ids"), {}
-  for i = 1, n do
-    rows[i] = {}
-    for j = 1, time do rows[i][j] = s:below(50) end
-  end
-  return q.tensor(rows, "i32")
-end
-
-local function distance(a, b, ids)
-  return q.no_grad(function() return ((a:forward(ids) - b:forward(ids)) ^ 2):mean():item() end)
-end
+local some_ids, distance = small_model.ids, small_model.distance
 
 tap.test("each method on a model", function(t)
   local m, ids = tiny(), some_ids(6, 24)

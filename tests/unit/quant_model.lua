@@ -3,26 +3,9 @@
 local q = require "quench"
 local nn = require "quench.nn"
 local tap = dofile "tests/tap.lua"
+local small_model = dofile "tests/small_model.lua"
 
-local function tiny(more)
-  local config = {vocab_size = 50, hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, max_position_embeddings = 64,
-    initializer_range = 0.15, seed = 3}
-  for k, v in pairs(more or {}) do config[k] = v end
-  return q.models.new("gpt_neox", config)
-end
-
-local function some_ids(n, time)
-  local s, rows = q.stream(1, "ids"), {}
-  for i = 1, n do
-    rows[i] = {}
-    for j = 1, time do rows[i][j] = s:below(50) end
-  end
-  return q.tensor(rows, "i32")
-end
-
-local function distance(a, b, ids)
-  return q.no_grad(function() return ((a:forward(ids) - b:forward(ids)) ^ 2):mean():item() end)
-end
+local tiny, some_ids, distance = small_model.new, small_model.ids, small_model.distance
 
 tap.test("a model rounded to nearest", function(t)
   local m, ids = tiny(), some_ids(2, 16)

@@ -3,21 +3,16 @@
 
 local q = require "quench"
 local tap = dofile "tests/tap.lua"
+local small_model = dofile "tests/small_model.lua"
 local quant = q.quant
 
 local function tiny(more)
-  local config = {vocab_size = 50, hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 2, max_position_embeddings = 64,
-    initializer_range = 0.15, seed = 3}
+  local config = {num_attention_heads = 2}
   for k, v in pairs(more or {}) do config[k] = v end
-  return q.models.new("gpt_neox", config)
+  return small_model.new(config)
 end
 
-local s, rows = q.stream(1, "ids"), {}
-for i = 1, 4 do
-  rows[i] = {}
-  for j = 1, 16 do rows[i][j] = s:below(50) end
-end
-local ids = q.tensor(rows, "i32")
+local ids = small_model.ids(4, 16)
 
 local function off(a, b) return q.no_grad(function() return (a:forward(ids) - b:forward(ids)):abs():max():item() end) end
 

@@ -3,6 +3,7 @@
 local q = require "quench"
 local json = require "quench.json"
 local tap = dofile "tests/tap.lua"
+local small_model = dofile "tests/small_model.lua"
 local quant = q.quant
 
 local root = os.tmpname()
@@ -10,18 +11,12 @@ os.remove(root)
 q.system.make_directories(root)
 
 local function tiny(more)
-  local config = {vocab_size = 50, hidden_size = 48, num_hidden_layers = 2, num_attention_heads = 3, max_position_embeddings = 64,
-    initializer_range = 0.15, seed = 3}
+  local config = {hidden_size = 48, num_attention_heads = 3}
   for k, v in pairs(more or {}) do config[k] = v end
-  return q.models.new("gpt_neox", config)
+  return small_model.new(config)
 end
 
-local s, rows = q.stream(1, "ids"), {}
-for i = 1, 4 do
-  rows[i] = {}
-  for j = 1, 16 do rows[i][j] = s:below(50) end
-end
-local ids = q.tensor(rows, "i32")
+local ids = small_model.ids(4, 16)
 
 --- Bytes of the quantized weights in the files of a folder: everything but the tensors that m has under their own names.
 local function bytes_of(folder, small, report)
