@@ -47,7 +47,8 @@ static Tensor *factored(Parameter *p, Tensor *g, double b) {
   double m = (double)g->shape[0], n = (double)g->shape[1];
   if (average(row, op_mul_scalar(mode_squares(g, 0), 1 / n), b)) return NULL;
   if (average(column, op_mul_scalar(mode_squares(g, 1), 1 / m), b)) return NULL;
-  Tensor *relative = op_div(row, op_mean(row, ALL_AXES, false));
+  double least = ((const Adafactor *)p->settings)->eps1; /* a gradient of zeros has no relative sizes */
+  Tensor *relative = op_div(row, op_clamp(op_mean(row, ALL_AXES, false), least, INFINITY));
   return op_mul(op_reshape(relative, 2, (int64_t[]){g->shape[0], 1}), column);
 }
 

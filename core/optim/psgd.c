@@ -17,7 +17,7 @@
  * An axis is a vector instead of a matrix (diagonal Q_k) when it is longer than max_size_triangular, of size 1, or
  * the parameter has fewer than min_ndim_triangular axes. |S| is a cheap lower bound of the spectral norm. Both fits come to rest
  * where P^2 is the inverse of the momentum's second moment. About once in a hundred updates the Q_k are balanced. An
- * update that overflows or meets a singular Q_k is left out; the state's `kept` counts these.
+ * update that overflows or meets a singular Q_k is left out; the state's `kept` counts these. A gradient of zeros fits nothing.
  *
  * Li, 2018 and 2022 (arXiv 1512.04202, 2211.04422); numbers as in pytorch_optimizer's Kron (2025-06) and lixilinx/psgd_torch. */
 #include "optim/psgd.h"
@@ -99,7 +99,8 @@ static Status step(Parameter *p, double scale) {
   kernels_for(p->tensor)->update(UPDATE_MOMENTUM, 1, &u);
   Tensor *m = op_mul_scalar(p->slot[0].tensor, 1 / bias_correction(s->momentum, p->step));
   if (!m) return error_code();
-  Status fitted = update_due(p) ? psgd_fit(p, m) : OK;
+  bool seen = tensor_norm(p->gradient) > 0; /* zeros cannot be whitened: fitted to them, Q would double every few steps */
+  Status fitted = update_due(p) && seen ? psgd_fit(p, m) : OK;
   if (fitted == ERR_NUMERIC) p->number[PSGD_KEPT]++; /* overflow, or a singular Q: this update is left out */
   else if (fitted != OK) return fitted;
   Tensor *direction = psgd_apply(p, psgd_apply(p, m, false), true);

@@ -101,6 +101,26 @@ tap.test("gradients that are not finite", function(t)
   end
 end)
 
+tap.test("gradients of zeros", function(t)
+  for _, name in ipairs(names) do
+    local list = parameters()
+    local opt = q.optim[name](list, settings[name])
+    local function steps(count, deviation)
+      for step = 1, count do
+        for _, p in ipairs(list) do p.tensor.grad = q.zeros(p.tensor:shape()):normal_(q.stream(step, p.name), 0, deviation) end
+        opt:step()
+      end
+    end
+    local good, message = pcall(steps, 700, 0)
+    if good then good, message = pcall(steps, 20, 1) end
+    t.ok(good, name .. " takes 700 of them, and true ones afterwards", message)
+    local finite = true
+    for _, p in ipairs(list) do finite = finite and p.tensor:all_finite() end
+    t.ok(finite, name .. " keeps finite")
+    opt:zero_grad()
+  end
+end)
+
 tap.test("bad settings and parameters", function(t)
   local w, v = q.zeros(3, 2), q.zeros(3)
   local o = q.optim
