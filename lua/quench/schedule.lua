@@ -44,6 +44,7 @@ end
 --- Warmup, a stretch at 1, and a decay over the last steps: all schedules with an end are this.
 local function plateau(where, o)
   local warmup, decay = steps_of(o.warmup, o.steps), steps_of(o.decay, o.steps)
+  if warmup > o.steps then options.fail("%s: the warmup (%d) is longer than the %d steps", where, warmup, o.steps) end
   if warmup + decay > o.steps then
     options.fail("%s: warmup (%d) and decay (%d) are longer than the %d steps", where, warmup, decay, o.steps)
   end
@@ -132,18 +133,24 @@ add("cyclic", "q.schedule.cyclic{period=, low=, shape=} -> schedule",
     end
   end, "Smith, WACV 2017; Loshchilov and Hutter, ICLR 2017")
 
+local part_options = options.spec("q.schedule.sequence: a part", {{"schedule", "function", required = true}, {"steps", "integer", min = 1},
+  {"factor", "number", default = 1, min = 0}})
+
+--- {schedule, steps, factor=} with its first two by name.
+local function named(part)
+  local out = {}
+  for key, value in pairs(part) do out[key == 1 and "schedule" or key == 2 and "steps" or key] = value end
+  return out
+end
+
 --- The checked parts of a sequence: {fn=, steps=, factor=}.
 local function parts_of(list)
   local parts = {}
   if type(list) ~= "table" or #list == 0 then options.fail("q.schedule.sequence: needs a list of {schedule, steps}") end
-  for i, part in ipairs(list) do
-    local fn, steps = part[1] or part.schedule, part[2] or part.steps
-    if type(fn) ~= "function" then options.fail("q.schedule.sequence: part %d has no schedule (a function of the step)", i) end
-    if not steps and i < #list then options.fail("q.schedule.sequence: part %d needs a length; only the last may go on", i) end
-    if steps and (type(steps) ~= "number" or steps < 1 or steps ~= math.floor(steps)) then
-      options.fail("q.schedule.sequence: the length of part %d must be a whole number of steps, got %s", i, tostring(steps))
-    end
-    parts[i] = {fn = fn, steps = steps or math.huge, factor = part.factor or 1}
+  for i, given in ipairs(list) do
+    local part = part_options(type(given) == "table" and named(given) or given)
+    if not part.steps and i < #list then options.fail("q.schedule.sequence: part %d needs a length; only the last may go on", i) end
+    parts[i] = {fn = part.schedule, steps = part.steps or math.huge, factor = part.factor}
   end
   return parts
 end

@@ -101,6 +101,15 @@ tap.test("resuming", function(t)
   end
 end)
 
+tap.test("a state of a longer window", function(t)
+  local long, short, m = av.lawa{every = 1, window = 5}, av.lawa{every = 1, window = 2}, model(0)
+  for step = 1, 5 do m:put(step) long:update(m, step) end
+  short:load(long:state())
+  m:put(6)
+  short:update(m, 6)
+  t.near(short:weights().w:totable(), {5.5, 5.5}, 1e-6, "only the latest two are left")
+end)
+
 tap.test("errors", function(t)
   t.fails(function() av.soup{} end, "needs a list", "an empty list")
   t.fails(function() av.soup{{a = q.zeros(2)}, {b = q.zeros(2)}} end, "set 2 has no tensor 'a'", "names that differ")

@@ -95,7 +95,7 @@ function M.lawa(given)
   local o = lawa(given)
   return new("q.average.lawa", o, function(self, source)
     self.sets[#self.sets + 1] = copies(source)
-    if #self.sets > o.window then table.remove(self.sets, 1) end
+    while #self.sets > o.window do table.remove(self.sets, 1) end -- more than one too many after the load of a longer window
   end, function(self) -- of as many as there are: never scaled by an empty place
     return sources.combine(self.name, sources.list(self.name, self.sets, ""), sources.equal_shares(#self.sets))
   end)
