@@ -20,7 +20,7 @@ typedef struct Adafactor {
 static const Setting settings[] = {
   SETTING_LR(1e-2),
   {"decay_power", .value = {0.8}, ABOVE_0, .doc = "the second moment's decay is 1 - t^-decay_power"},
-  {"eps1", .value = {1e-30}, ABOVE_0, .doc = "least value of the second moment"},
+  {"eps1", .value = {1e-30}, EPSILON, .doc = "least value of the second moment"},
   {"eps2", .value = {1e-3}, AT_LEAST_0, .doc = "least rms of a weight in the size of its step"},
   {"clip_threshold", .value = {1}, ABOVE_0, .doc = "largest rms of the direction"},
   {"relative_step", SWITCH, .value = {1}, .doc = "the rate is at most 1 / sqrt(t)"},

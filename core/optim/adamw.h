@@ -15,7 +15,7 @@ void adamw_update(const AdamW *s, const Parameter *p, double scale, Update *u);
 #define AUX_SETTINGS(lr, b1, b2, eps, decay)                                                                                      \
   {"aux_lr", .value = {lr}, AT_LEAST_0, .doc = "AdamW for the other roles: learning rate"},                                       \
   {"aux_betas", SETTING_LIST, {b1, b2}, BELOW_1, .count = 2, .doc = "AdamW for the other roles: decay of the moments"},           \
-  {"aux_eps", .value = {eps}, AT_LEAST_0, .doc = "AdamW for the other roles: added to the denominator"},                          \
+  {"aux_eps", .value = {eps}, EPSILON, .doc = "AdamW for the other roles: added to the denominator"},                          \
   {"aux_weight_decay", .value = {decay}, AT_LEAST_0, .doc = "AdamW for the other roles: decoupled decay"}
 
 #endif

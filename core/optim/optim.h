@@ -46,15 +46,16 @@ typedef struct Setting {
   const char *doc;
 } Setting;
 
-/* Ranges that recur: [0, inf), (0, inf), [0, 1), [1, 2^31). */
+/* Ranges that recur: [0, inf), (0, inf), what is added to a denominator, [0, 1), [1, 2^31). */
 #define AT_LEAST_0 .low = 0, .high = INFINITY
 #define ABOVE_0 .low = 0, .high = INFINITY, .open = OPEN_LOW
+#define EPSILON .low = 1e-37, .high = INFINITY /* less would be 0 in f32, and 0 / 0 a silent NaN */
 #define BELOW_1 .low = 0, .high = 1, .open = OPEN_HIGH
 #define WHOLE .kind = SETTING_INTEGER, .low = 1, .high = 2147483647
 #define SWITCH .kind = SETTING_BOOLEAN, .low = 0, .high = 1
 #define SETTING_LR(v) {"lr", .value = {v}, AT_LEAST_0, .doc = "learning rate"}
 #define SETTING_BETAS(a, b) {"betas", SETTING_LIST, {a, b}, BELOW_1, .count = 2, .doc = "decay of the first and second moment"}
-#define SETTING_EPS(v) {"eps", .value = {v}, AT_LEAST_0, .doc = "added to the denominator"}
+#define SETTING_EPS(v) {"eps", .value = {v}, EPSILON, .doc = "added to the denominator"}
 #define SETTING_WEIGHT_DECAY(v) {"weight_decay", .value = {v}, AT_LEAST_0, .doc = "decoupled decay, times the learning rate"}
 
 /* --- parameters --- */

@@ -30,7 +30,7 @@ typedef struct Shampoo {
 static const Setting settings[] = {
   SETTING_LR(1e-2),
   {"betas", SETTING_LIST, {0.9, 0.95}, .low = 0, .high = 1, .count = 2, .doc = "decay of the momentum and of the preconditioners (1: a sum)"},
-  {"eps", .value = {1e-10}, ABOVE_0, .doc = "added to eigenvalues and to Adam's denominator"},
+  {"eps", .value = {1e-10}, EPSILON, .doc = "added to eigenvalues and to Adam's denominator"},
   SETTING_WEIGHT_DECAY(0),
   {"precondition_frequency", WHOLE, .value = {20}, .doc = "steps between two computations of the roots"},
   {"start_preconditioning_step", WHOLE, .value = {20}, .doc = "first step with roots; Adam before"},

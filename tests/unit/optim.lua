@@ -129,6 +129,10 @@ tap.test("bad settings and parameters", function(t)
   t.fails(function() o.adamw({w}, {lr = 1 / 0}) end, "lr must be", "an infinite rate")
   t.fails(function() o.adamw({w}, {betas = {0.9, 1}}) end, "betas%[2%] must be in %[0, 1%)", "a beta of 1")
   t.fails(function() o.adamw({w}, {betas = {0.9}}) end, "list of 2 numbers", "one beta")
+  for _, name in ipairs{"adamw", "adamc", "ademamix", "schedule_free", "shampoo", "soap"} do
+    t.fails(function() o[name]({w}, {eps = 0}) end, "eps must be at least 1e%-37", name .. ": no eps, so that a gradient of 0 gave 0 / 0")
+  end
+  t.fails(function() o.muon({w}, {aux_eps = 0}) end, "aux_eps must be at least 1e%-37", "nor for the other roles")
   t.fails(function() o.adamw({w}, {beta = 1}) end, "did you mean 'betas'", "a near name")
   t.fails(function() o.adamw({w}, {clip = 0}) end, "clip must be above 0", "clipping to 0")
   t.fails(function() o.sgd({w}, {nesterov = true}) end, "nesterov needs a momentum", "nesterov without momentum")
