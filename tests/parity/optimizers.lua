@@ -24,6 +24,10 @@ local cases = {
   -- the reference rounds its matrices to f32: it decomposes the first ones in f64, and later turns the basis in f32
   {"soap", "soap", {lr = 0.01, betas = {0.95, 0.95}, eps = 1e-8, weight_decay = 0.01, precondition_frequency = 10,
     round_factors = true}, ill = {f64 = "[wu]", f32 = "[wu]"}, firm = {f64 = 1, f32 = 1}},
+  -- the same code where every factor has full rank (optimizers/make_firm.py): nothing is left to rounding, at any step
+  {"shampoo_blocks", "shampoo", {lr = 0.009999999776482582, betas = {0.9, 0.95}, eps = 1e-10, weight_decay = 0.1, precondition_frequency = 5,
+    start_preconditioning_step = 10, max_preconditioner_dim = 8}},
+  {"soap_square", "soap", {lr = 0.01, betas = {0.9, 0.95}, eps = 1e-8, weight_decay = 0.01, precondition_frequency = 5}},
 }
 
 local wanted = {}
