@@ -84,6 +84,62 @@ for _, name in ipairs(names) do
   end
 end
 
+--- Copies of a state and of weights, live ones go on changing.
+local function snapshot(opt, list)
+  local state, weights = {}, {}
+  for key, tensor in pairs(opt:state()) do state[key] = tensor:clone() end
+  for i, p in ipairs(list) do weights[i] = p.tensor:clone() end
+  return state, weights
+end
+
+--- Trains with make(list) for 9 steps; from every step on, a new optimizer continues from what was saved there.
+local function resumes_anywhere(t, name, make)
+  local function step_of(opt, list, step)
+    gradients(list, step)
+    opt:step(1 / step, function() -- what a wrapper sees at the moved point depends on the point
+      gradients(list, step)
+      for _, p in ipairs(list) do p.tensor.grad = p.tensor.grad + p.tensor * 0.1 end
+    end)
+    opt:zero_grad()
+  end
+  local list = parameters()
+  local opt, saved = make(list), {}
+  for step = 0, 8 do
+    saved[step] = {snapshot(opt, list)}
+    step_of(opt, list, step + 1)
+  end
+  local wrong = {}
+  for step = 0, 8 do
+    local again = parameters()
+    local resumed = make(again)
+    q.no_grad(function()
+      for i, p in ipairs(again) do p.tensor:copy_(saved[step][2][i]) end
+    end)
+    resumed:load(saved[step][1])
+    for later = step + 1, 9 do step_of(resumed, again, later) end
+    for i, p in ipairs(again) do
+      if (p.tensor - list[i].tensor):abs():max():item() ~= 0 then wrong[#wrong + 1] = step .. " " .. p.name end
+    end
+  end
+  t.equal(table.concat(wrong, ", "), "", name .. " saved at any of nine steps goes on bit for bit")
+end
+
+tap.test("a state saved at any step", function(t)
+  for _, name in ipairs(names) do
+    resumes_anywhere(t, name, function(list) return q.optim[name](list, settings[name]) end)
+  end
+  resumes_anywhere(t, "psgd without inverses", function(list)
+    return q.optim.psgd(list, {geometry = "q0.5eq1.5", balance_probability = 0.5})
+  end)
+  for _, wrapper in ipairs{"sam", "asam", "weight_noise"} do
+    for _, inner in ipairs{"adamw", "schedule_free", "psgd"} do
+      resumes_anywhere(t, wrapper .. " around " .. inner, function(list)
+        return q.optim[wrapper](q.optim[inner](list, settings[inner]), {from = 3, to = 6})
+      end)
+    end
+  end
+end)
+
 tap.test("gradients that are not finite", function(t)
   for _, name in ipairs(names) do
     local list, twin = parameters(), parameters()
