@@ -30,10 +30,8 @@ end
 
 --- The points along the constant rate and the cooldown of one architecture, and how many weights it has.
 local function trained(ctx, p, data, f)
-  local last, measured = p.steps + p.cooldown, {}
-  for _, list in ipairs{lab.spaced(p.steps / p.points, p.steps, p.points), lab.inside(p.steps, p.cooldown)} do
-    for _, step in ipairs(list) do measured[step] = true end
-  end
+  local last = p.steps + p.cooldown
+  local measured = lab.set_of(lab.spaced(p.steps / p.points, p.steps, p.points), lab.inside(p.steps, p.cooldown))
   local model = new_model(f, p)
   local run = q.train{
     model = model, data = data, steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = ctx:path(f.name),
@@ -99,17 +97,16 @@ local function report(runs)
 end
 
 -- Regions set before any run above smoke: 0.23 is a jump of 1.6, the bar of decay; 0.05 the least effect that peak_rate asks for.
-local claims = {}
-local function add(claim)
-  claim.source = claim.source or "open in Training Dynamics, appendix H: dense transformers only"
-  claims[#claims + 1] = claim
-end
-add{"A1", "the 3-bit error of the dense model jumps in the cooldown: difference over sum of end and start",
-  measure = jump("dense", "gptq3"), above = 0.23, source = "Training Dynamics, Fig. 4: 5.4e-3 to 9.4e-3 at 4 bits"}
-add{"A2", "so does that of the mixture of experts", measure = jump("mixture", "gptq3"), above = 0.23}
-add{"A3", "and that of Mamba-2", measure = jump("mamba", "gptq3"), above = 0.23}
-add{"A4", "the mixture ends with a larger 3-bit error than the dense model: difference over sum", measure = against_dense "mixture", above = 0.05}
-add{"A5", "so does Mamba-2", measure = against_dense "mamba", above = 0.05}
+local OPEN = "open in Training Dynamics, appendix H: dense transformers only"
+local claims = {
+  {"A1", "the 3-bit error of the dense model jumps in the cooldown: difference over sum of end and start",
+    measure = jump("dense", "gptq3"), above = 0.23, source = "Training Dynamics, Fig. 4: 5.4e-3 to 9.4e-3 at 4 bits"},
+  {"A2", "so does that of the mixture of experts", measure = jump("mixture", "gptq3"), above = 0.23, source = OPEN},
+  {"A3", "and that of Mamba-2", measure = jump("mamba", "gptq3"), above = 0.23, source = OPEN},
+  {"A4", "the mixture ends with a larger 3-bit error than the dense model: difference over sum", measure = against_dense "mixture",
+    above = 0.05, source = OPEN},
+  {"A5", "so does Mamba-2", measure = against_dense "mamba", above = 0.05, source = OPEN},
+}
 
 return q.recipe{
   name = "architectures",

@@ -92,8 +92,9 @@ local function panel(runs, p, label, pick)
 end
 
 local function figure(runs, p)
-  return q.plot.grid{columns = 1, share = "x", panel(runs, p, "validation loss (nats)", loss), panel(runs, p, "3-bit loss (nats)", three),
-    panel(runs, p, "3-bit error (%)", function(point) return 100 * point.gptq3 end)}
+  return q.plot.grid{columns = 2, panel(runs, p, "validation loss (nats)", loss), lab.paper_panel "averages, loss",
+    panel(runs, p, "3-bit loss (nats)", three), lab.paper_panel "averages, 3-bit loss",
+    panel(runs, p, "3-bit error (%)", function(point) return 100 * point.gptq3 end), lab.paper_panel "averages, 3 bits"}
 end
 
 return q.recipe{

@@ -9,21 +9,8 @@ local q = require "quench"
 local lab = q.lab
 
 local function plan(p)
-  local cost = lab.plan(p, p.steps + p.cooldown)
   local products = (#p.windows * #p.spacings + #p.windows + 2) * 60
-  local more = lab.plan(p, products * 2 * p.batches)
-  cost.hours, cost.flops = cost.hours + more.hours, cost.flops + more.flops
-  return cost
-end
-
---- Adds what is measured to a point: errors, sharpness, predicted and measured rise of the loss under rounding.
-local function measure(p, data, list, weights, point)
-  for key, value in pairs(lab.measure(p, data, weights, lab.formats(p))) do point[key] = value end
-  local model = type(weights) == "string" and q.train.checkpoint.model(weights) or lab.model(p, p.seed):assign(weights)
-  local found = q.curvature.measure(model, {batches = list, samples = 0, seed = p.seed,
-    quantize = {rtn3 = {method = "rtn", bits = 3, group = p.group}}})
-  point.sharpness, point.ratio = found.sharpness, found.rtn3.ratio
-  return point
+  return lab.sum{lab.plan(p, p.steps + p.cooldown), lab.plan(p, products * 2 * p.batches)}
 end
 
 local function run(p, ctx)
@@ -32,10 +19,12 @@ local function run(p, ctx)
   local list, results = lab.batches(p, data, p.batches), {averages = lab.averages(p)}
   local _, trunk = lab.trunk(ctx, p, data)
   local _, cooled = lab.cooled(ctx, p, data, trunk, p.steps, ("cooldown %d of %d"):format(p.budgets, p.budgets))
-  local function checkpoint(folder, step) return q.scope(measure, p, data, list, q.train.checkpoint.path(folder, step), {step = step}) end
+  local function checkpoint(folder, step)
+    return q.scope(lab.measure_flatness, p, data, list, q.train.checkpoint.path(folder, step), {step = step})
+  end
   results.last, results.cooled = checkpoint(trunk, p.steps), checkpoint(cooled, p.steps + p.cooldown)
   for _, a in ipairs(results.averages) do
-    q.scope(function() ctx:log(measure(p, data, list, lab.average(trunk, p.steps, a), a)) end)
+    q.scope(function() ctx:log(lab.measure_flatness(p, data, list, lab.average(trunk, p.steps, a), a)) end)
   end
   return results
 end
@@ -73,25 +62,14 @@ local function flatness(result)
   return q.metrics.correlation(x, y)
 end
 
-local function worst_ratio(result)
-  local worst = 1
-  for _, a in ipairs(result.averages) do
-    if math.abs(a.ratio - 1) > math.abs(worst - 1) then worst = a.ratio end
-  end
-  return worst
-end
+local function worst_ratio(result) return lab.worst_ratio(result.averages, function(a) return a.ratio end) end
 
 -- ---- the figure -----------------------------------------------------------
 
 --- A number of each average against its mean age, a line for EMAs and for each spacing.
-local function panel(runs, p, label, pick)
-  local layers, groups = {x = "mean age of the average (% of the run)", y = label, log = "x"}, {}
-  for i, a in ipairs(runs[1].averages) do
-    local name = a.kind == "ema" and "EMA" or ("LAWA, each %d steps"):format(a.spacing)
-    if #groups == 0 or lab.last(groups).name ~= name then groups[#groups + 1] = {name = name, first = i} end
-    lab.last(groups).final = i
-  end
-  for k, group in ipairs(groups) do
+local function panel(runs, p, label, pick, legend)
+  local layers = {x = "mean age of the average (% of the run)", y = label, log = "x", legend = legend and "right" or false}
+  for k, group in ipairs(lab.average_groups(runs[1].averages)) do
     lab.add_line(layers, runs, function(r) return {unpack(r.averages, group.first, group.final)} end,
       function(a) return 100 * a.age / p.steps end, pick, {label = group.name, colour = k, marker = "circle"})
   end
@@ -100,18 +78,20 @@ local function panel(runs, p, label, pick)
   return layers
 end
 
+local function sharpness(a) return a.sharpness end
+local function error(a) return 100 * a.gptq3 end
+
 local function scatter(runs)
-  local x, y = {}, {}
-  for _, r in ipairs(runs) do
-    for _, a in ipairs(r.averages) do x[#x + 1], y[#y + 1] = a.sharpness, 100 * a.gptq3 end
+  local layers = {x = "sharpness", y = "3-bit error (%)", legend = "right"}
+  for i, entry in ipairs{{"averages", "averages"}, {"last", "last checkpoint"}, {"cooled", "cooled down"}} do
+    lab.add_points(layers, runs, function(r) return r[entry[1]] end, sharpness, error, {label = entry[2], colour = i})
   end
-  return {x = "sharpness", y = "3-bit error (%)", {"points", x = x, y = y}}
+  return layers
 end
 
 local function figure(runs, p)
   return q.plot.grid{columns = 2, panel(runs, p, "3-bit loss (nats)", function(a) return lab.quantized(a, "gptq3") end),
-    panel(runs, p, "3-bit error (%)", function(a) return 100 * a.gptq3 end), panel(runs, p, "sharpness", function(a) return a.sharpness end),
-    scatter(runs)}
+    panel(runs, p, "3-bit error (%)", error, true), panel(runs, p, "sharpness", sharpness), scatter(runs)}
 end
 
 return q.recipe{

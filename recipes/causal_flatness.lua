@@ -13,39 +13,12 @@ local lab = q.lab
 local floors = {0, 0.1, 0.3, 1}
 local names = {"sam", "asam", "noise", "penalty"}
 
---- The optimizer of each intervention around the plain one, and the loss of the penalty.
-local function intervention(name, p)
-  local function optim(parameters)
-    local inner = q.optim.adamw(parameters, {lr = p.lr, betas = {0.9, 0.95}, eps = 1e-8, weight_decay = p.weight_decay, clip = 1})
-    if name == "sam" then return q.optim.sam(inner, {rho = p.strength * 0.05}) end
-    if name == "asam" then return q.optim.asam(inner, {rho = p.strength * 0.5}) end
-    if name == "noise" then return q.optim.weight_noise(inner, {bits = 3, group = p.group, seed = p.seed}) end
-    return inner
-  end
-  return optim, name == "penalty" and function(model, ids)
-    local value, square = model:loss(ids), 1e-12
-    for _, g in ipairs(q.grad(value, model:parameters(), {create_graph = true})) do square = (g * g):sum() + square end
-    return value + square:sqrt() * (p.strength * 0.05)
-  end or nil
-end
-
---- The quadratic test of the 4-bit step (GPTQ): predicted, measured and ratio, the curvature along it, its length.
-local function quadratic(model, data, p)
-  local small = q.quant.quantize(model, {bits = 4, group = p.group, calibration = lab.calibration(data, p, p.seed)})
-  local batches, stream = {}, q.stream(p.seed, "curvature batches")
-  for b = 1, p.batches do batches[b] = data:batch("validation", p.batch, p.context + 1, stream) end
-  local test, square, theirs = q.curvature.quadratic(model, {batches = batches, to = small, partial = false, progress = false}), 0, small:parameters()
-  for i, w in ipairs(model:parameters()) do square = square + (theirs[i] - w):norm() ^ 2 end
-  return {predicted = test.predicted.value, measured = test.measured.value, ratio = test.ratio.value, step = math.sqrt(square),
-    directional = 2 * test.curvature.value / square}
-end
-
 --- The end of a cooldown from the checkpoint `from`: loss, errors, quadratic test.
 local function cooled(ctx, p, data, from, name, floor)
   local key = {kind = "causal_flatness", of = from:match("([^/]+)/[^/]+$"), name = name, floor = floor, strength = p.strength, batches = p.batches,
     cooldown = p.cooldown, steps = p.steps, formats = lab.formats(p), eval_tokens = p.eval_tokens, draws = p.draws, calibration = p.calibration}
   return ctx:once(key, function(folder)
-    local optim, loss = intervention(name, p)
+    local optim, loss = lab.flatter(name, p)
     local last, model = p.steps + p.cooldown, lab.model(p, p.seed)
     q.train{
       model = model, data = data, loss = loss, steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = folder, from = from,
@@ -53,7 +26,7 @@ local function cooled(ctx, p, data, from, name, floor)
       progress = function(x) return ctx:progress(x) end, label = name .. (floor > 0 and (" to %g"):format(floor) or ""),
     }
     local point = lab.flat(lab.quantization_error(model, data, p, lab.formats(p), p.seed))
-    point.name, point.floor, point.quadratic = name, floor, q.scope(quadratic, model, data, p)
+    point.name, point.floor, point.quadratic = name, floor, q.scope(lab.quadratic, model, data, p)
     return point
   end)
 end
@@ -72,19 +45,8 @@ end
 
 -- ---- what the claims measure ----------------------------------------------
 
---- The error of plain cooldowns at a loss: interpolated between neighbours in loss, the nearest end's outside.
-local function plain_at(result, loss, key)
-  local list = {unpack(result.plain)}
-  table.sort(list, function(a, b) return a.loss < b.loss end)
-  for i = 2, #list do
-    local a, b = list[i - 1], list[i]
-    if loss <= b.loss then return a[key] + (b[key] - a[key]) * math.max(0, (loss - a.loss) / (b.loss - a.loss)) end
-  end
-  return list[#list][key]
-end
-
 local function matched(i, key)
-  return function(result) return lab.contrast(result.flat[i][key], plain_at(result, result.flat[i].loss, key)) end
+  return function(result) return lab.contrast(result.flat[i][key], lab.at_loss(result.plain, result.flat[i].loss, key)) end
 end
 
 local function ends(result)
@@ -115,21 +77,15 @@ local function panel(runs, key, label)
   local function error(point) return 100 * point[key] end
   lab.add_line(layers, runs, function(r) return r.plain end, loss, error, {label = "plain, to 0, 0.1, 0.3, 1", colour = 1, marker = "circle"})
   for i, name in ipairs(names) do
-    local x, y = {}, {}
-    for s, r in ipairs(runs) do x[s], y[s] = loss(r.flat[i]), error(r.flat[i]) end
-    layers[#layers + 1] = {"points", x = x, y = y, label = name, colour = i + 1}
+    lab.add_points(layers, runs, function(r) return r.flat[i] end, loss, error, {label = name, colour = i + 1})
   end
   return layers
 end
 
 local function prediction(runs)
-  local layer = {"points", x = {}, y = {}, colour = 1}
-  for _, r in ipairs(runs) do
-    for _, point in ipairs(ends(r)) do
-      layer.x[#layer.x + 1], layer.y[#layer.y + 1] = 1000 * point.quadratic.measured, 1000 * point.quadratic.predicted
-    end
-  end
-  local layers = {x = "measured rise at 4 bits (1e-3 nats)", y = "g.d + d.Hd/2 (1e-3 nats)", layer}
+  local layers = {x = "measured rise at 4 bits (1e-3 nats)", y = "g.d + d.Hd/2 (1e-3 nats)"}
+  lab.add_points(layers, runs, ends, function(point) return 1000 * point.quadratic.measured end,
+    function(point) return 1000 * point.quadratic.predicted end, {colour = 1})
   lab.add_diagonal(layers)
   return layers
 end

@@ -72,10 +72,11 @@ local function figure_paths(runs)
   return q.plot(plot)
 end
 
---- What rounding adds at the common loss.
+--- What rounding adds at the common loss, beside the accuracy that the paper's models keep.
 local function figure_rise(runs)
-  return q.plot{title = "W4A4 at the common loss", y = "rise of the loss (nats)",
+  local ours = {title = "W4A4 at the common loss", y = "rise of the loss (nats)",
     sweeps.bars(runs, function(r, _, result) return r.quantized and r.quantized - result.common end)}
+  return q.plot.grid{columns = 2, ours, q.lab.paper_points("rounded, 760M", sweeps.optimizers)}
 end
 
 return q.recipe{

@@ -12,28 +12,12 @@ local function tests(p)
   return {rtn4 = {method = "rtn", bits = 4, group = p.group}, rtn3 = {method = "rtn", bits = 3, group = p.group}}
 end
 
-local function forks(p) return lab.spaced(p.steps / p.spread, p.steps, p.budgets, true) end
-
---- The steps of a cooldown whose checkpoints are measured: most of what happens happens late.
-local function inside(p, from)
-  local list = {}
-  for i, share in ipairs{0.5, 0.8, 0.95} do list[i] = from + math.floor(share * p.cooldown) end
-  return list
-end
+local INSIDE = {0.5, 0.8, 0.95} -- shares of a cooldown where it is measured, too: most of what happens happens late
 
 local function plan(p)
-  local cost = lab.plan(p, p.steps + p.budgets * p.cooldown)
   local products = (p.budgets * 5) * (4 * p.k + p.samples + 6)
-  local more = lab.plan(p, products * 2 * p.batches * p.sequences / p.batch * p.length / p.context)
-  cost.hours, cost.flops = cost.hours + more.hours, cost.flops + more.flops
-  return cost
-end
-
---- The measured batches: validation text, the same for all checkpoints.
-local function batches(p, data)
-  local list, stream = {}, q.stream(p.seed, "curvature batches")
-  for b = 1, p.batches do list[b] = data:batch("validation", p.sequences, p.length, stream) end
-  return list
+  return lab.sum{lab.plan(p, p.steps + p.budgets * p.cooldown),
+    lab.plan(p, products * 2 * p.batches * p.sequences / p.batch * p.length / p.context)}
 end
 
 local function measure(p, ctx, list, path, step)
@@ -46,37 +30,13 @@ local function measure(p, ctx, list, path, step)
   return point
 end
 
-local function spectrum(p, list, path, label)
-  return q.scope(function()
-    local d = q.curvature.density(q.train.checkpoint.model(path), {batches = list, steps = p.nodes, starts = p.starts, partial = false,
-      progress = false, seed = p.seed})
-    local rules = {}
-    for i, r in ipairs(d.rules) do rules[i] = {nodes = r.nodes, weights = r.weights} end
-    return {label = label, rules = rules}
-  end)
-end
-
 local function run(p, ctx)
   lab.afford(p, plan(p))
-  local data, at = lab.data(p), forks(p)
-  local list = batches(p, data)
-  local _, stable = lab.stable(ctx, p, data, {steps = p.steps, forks = at, formats = {}, points = {p.steps}})
-  local results = {stable = {}, cooldowns = {}, spectra = {}}
-  for i, from in ipairs(at) do
-    results.stable[i] = measure(p, ctx, list, q.train.checkpoint.path(stable, from), from)
-    local steps = inside(p, from)
-    local _, folder = lab.cooldown(ctx, p, data, {folder = stable, from = from, decay = p.cooldown, formats = {}, points = {}, keep = steps,
-      label = ("cooldown %d of %d"):format(i, #at)})
-    steps[#steps + 1] = from + p.cooldown
-    local points = {}
-    for k, step in ipairs(steps) do points[k] = measure(p, ctx, list, q.train.checkpoint.path(folder, step), step) end
-    results.cooldowns[i] = {from = from, points = points}
-    if i == #at then
-      results.spectra[1] = spectrum(p, list, q.train.checkpoint.path(stable, from), "constant rate")
-      results.spectra[2] = spectrum(p, list, q.train.checkpoint.path(folder, steps[2]), "80 % of the cooldown")
-      results.spectra[3] = spectrum(p, list, q.train.checkpoint.path(folder, steps[4]), "cooled down")
-    end
-  end
+  local data = lab.data(p)
+  local list = lab.curvature_batches(p, data, p.sequences, p.length)
+  local results, paths = lab.along(ctx, p, data, INSIDE, function(path, step) return measure(p, ctx, list, path, step) end)
+  results.spectra = {lab.spectrum(p, list, paths[1], "constant rate"), lab.spectrum(p, list, paths[3], "80 % of the cooldown"),
+    lab.spectrum(p, list, paths[5], "cooled down")}
   return results
 end
 
@@ -93,22 +53,14 @@ end
 
 --- The ratio of predicted to measured loss change at the ends of the cooldowns: the one farthest from 1.
 local function worst_ratio(name)
-  return function(result)
-    local worst = 1
-    for _, c in ipairs(result.cooldowns) do
-      local ratio = c.points[#c.points][name].ratio
-      if math.abs(ratio - 1) > math.abs(worst - 1) then worst = ratio end
-    end
-    return worst
-  end
+  return function(result) return lab.worst_ratio(result.cooldowns, function(c) return lab.last(c.points)[name].ratio end) end
 end
 
 -- ---- the figures ----------------------------------------------------------
 
 --- One panel: the constant rate and each cooldown, from one number of each point; of several seeds the mean and a band.
-local function panel(runs, p, label, pick, more)
+local function panel(runs, p, label, pick)
   local layers = {x = "tokens (millions)", y = label}
-  for key, v in pairs(more or {}) do layers[key] = v end
   lab.add_curves(layers, runs, p, pick)
   return layers
 end
@@ -126,35 +78,16 @@ local function figure(runs, p)
 end
 
 local function eigenvalues(runs)
-  local result = runs[1]
-  local last = result.cooldowns[#result.cooldowns]
   local layers = {x = "number", y = "eigenvalue", log = "y"}
-  for i, entry in ipairs{{result.stable[#result.stable], "constant rate"}, {last.points[#last.points], "cooled down"}} do
-    local x, y = {}, {}
-    for k, v in ipairs(entry[1].eigenvalues) do
-      if v > 0 then x[#x + 1], y[#y + 1] = k, v end
-    end
-    layers[i] = {"line", x = x, y = y, label = entry[2], marker = "circle", dash = "solid", colour = i}
-  end
+  lab.add_ranked(layers, lab.last(runs[1].stable).eigenvalues, {label = "constant rate", colour = 1})
+  lab.add_ranked(layers, lab.last(lab.last(runs[1].cooldowns).points).eigenvalues, {label = "cooled down", colour = 2})
   return q.plot(layers)
 end
 
---- Share of the eigenvalues above each size: the tail of the density, without smearing, mean over starts.
+--- Share of the eigenvalues above each size.
 local function spectra(runs)
   local layers = {x = "eigenvalue", y = "share of eigenvalues above", log = "xy"}
-  for i, s in ipairs(runs[1].spectra) do
-    local all = {}
-    for _, r in ipairs(s.rules) do
-      for k, node in ipairs(r.nodes) do all[#all + 1] = {node, r.weights[k] / #s.rules} end
-    end
-    table.sort(all, function(a, b) return a[1] > b[1] end)
-    local x, y, above = {}, {}, 0
-    for _, e in ipairs(all) do
-      above = above + e[2]
-      if e[1] > 0 and above > 0 then x[#x + 1], y[#y + 1] = e[1], above end
-    end
-    layers[i] = {"line", x = x, y = y, label = s.label, colour = i, marker = false, dash = "solid"}
-  end
+  for i, s in ipairs(runs[1].spectra) do lab.add_tail(layers, s, {colour = i}) end
   return q.plot(layers)
 end
 

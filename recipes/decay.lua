@@ -69,10 +69,10 @@ end
 
 local function figure(runs, p)
   return q.plot.grid{
-    columns = 1, share = "x",
-    panel(runs, p, "gptq4", "4-bit error (%)", 100),
-    panel(runs, p, "gptq3", "3-bit error (%)", 100),
-    panel(runs, p, "loss", "validation loss (nats)", 1),
+    columns = 2,
+    panel(runs, p, "gptq4", "4-bit error (%)", 100), lab.paper_panel "decay, 4 bits",
+    panel(runs, p, "gptq3", "3-bit error (%)", 100), lab.paper_panel "decay, 3 bits",
+    panel(runs, p, "loss", "validation loss (nats)", 1), lab.paper_panel "decay, loss",
   }
 end
 

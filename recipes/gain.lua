@@ -1,8 +1,9 @@
 --- gain.lua - which optimizer's layers amplify the error that comes in, and is it their spectrum or its direction?
 --
--- Figure 4 of "Beyond Outliers" (2025): the gain G = A_l / R_(l-1) of the linear layers of the MLPs (attention counts as one
--- unit there; its matrices are drawn, but count in no claim but G1), and its factors G1 (spectral ratio) and G2 (alignment ratio). Two
--- definitions: measured by four evaluations of each layer, and G1 G2, which takes the activations' rounding noise as frozen.
+-- Figure 4 of "Beyond Outliers" (2025): the gain G = A_l / R_(l-1) of attention, as one unit, and of the MLPs' linear layers, and the
+-- factors of the latter, G1 (spectral ratio) and G2 (alignment ratio); attention has none, because it is no matrix. Two definitions:
+-- measured by four evaluations of each module, and G1 G2, which takes the activations' rounding noise as frozen. Claims are about
+-- the MLPs' layers, but for G1: there the matrices inside attention count, too. The first attention has no gain: its input is exact.
 
 local q = require "quench"
 local sweeps = q.sweeps
@@ -12,19 +13,22 @@ local function run(p, ctx)
     local model, list = load(), {}
     for _, m in ipairs(q.metrics.gain(model, sweeps.w4a4(model), sweeps.ids(p, data))) do
       if m.G and not m.name:find("^head") then
-        list[#list + 1] = {name = m.name, G = m.G_of_means, G_of_tokens = m.G.value, G1 = m.G1, G2 = m.G2.value, frozen = m.frozen}
+        list[#list + 1] = {name = m.name, kind = m.kind, G = m.G_of_means, G_of_tokens = m.G.value, G1 = m.G1, G2 = m.G2 and m.G2.value,
+          frozen = m.frozen}
       end
     end
     return {layers = list}
   end)
 end
 
+local function of_mlp(m) return m.name:find("mlp", 1, true) end
+
 --- Geometric mean over the linear layers of the MLPs.
 local function typical(key)
   return function(r)
     local sum, n = 0, 0
     for _, m in ipairs(r.layers) do
-      if m.name:find("mlp", 1, true) then sum, n = sum + math.log(m[key]), n + 1 end
+      if of_mlp(m) then sum, n = sum + math.log(m[key]), n + 1 end
     end
     return math.exp(sum / n)
   end
@@ -34,7 +38,9 @@ end
 local function spectral(result)
   local most = 0
   for _, name in ipairs(sweeps.optimizers) do
-    for _, m in ipairs(result[name].layers) do most = math.max(most, math.abs(m.G1 - 1)) end
+    for _, m in ipairs(result[name].layers) do
+      if m.G1 then most = math.max(most, math.abs(m.G1 - 1)) end
+    end
   end
   return most
 end
@@ -57,13 +63,31 @@ local function alignment(result)
   return q.metrics.correlation(x, y).value
 end
 
+--- What is drawn, in the order of execution: attention as one and the layers of the MLPs.
+local function units(r)
+  local list = {}
+  for _, m in ipairs(r.layers) do
+    if m.kind == "attention" or of_mlp(m) then list[#list + 1] = m end
+  end
+  return list
+end
+
 local function panel(runs, key, title, legend)
-  local layers = {title = title, x = "linear layer", y = key == "frozen" and "G1 G2" or key, log = "y", legend = legend and "right" or false}
+  local layers = {title = title, x = "module", y = key == "frozen" and "G1 G2" or key, log = "y", legend = legend and "right" or false}
   return sweeps.add_lines(layers, runs, function(r)
     local x, y = {}, {}
-    for i, m in ipairs(r.layers) do x[i], y[i] = i, m[key] end
+    for i, m in ipairs(units(r)) do
+      if m[key] then x[#x + 1], y[#y + 1] = i, m[key] end
+    end
     return x, y
   end, {dash = "solid"})
+end
+
+--- What the numbers on the x axis stand for.
+local function report(runs)
+  local lines = {}
+  for i, m in ipairs(units(runs[1].adamw)) do lines[i] = ("%d. %s"):format(i, m.name) end
+  return "## Modules\n\n" .. table.concat(lines, "\n")
 end
 
 local function figure(runs)
@@ -74,7 +98,8 @@ end
 return q.recipe{
   name = "gain",
   doc = "Which optimizer's layers amplify the error that comes in, and is it their spectrum or its direction?",
-  params = sweeps.params(), scales = sweeps.scales(), run = run, plan = sweeps.plan_sweep, figures = {gain = figure},
+  params = sweeps.params(), scales = sweeps.scales(), run = run, plan = sweeps.plan_sweep, report = report,
+  figures = {gain = figure},
   claims = {
     {"G1", "the spectral ratio is about 1: largest distance from 1", measure = spectral, below = 0.1,
       source = "Beyond Outliers, Fig. 4: about 1 for all optimizers"},

@@ -32,6 +32,18 @@ local function figure_rates(runs)
   return q.plot(plot)
 end
 
+--- The loss at the best rate beside the paper's accuracies.
+local function figure_ends(runs)
+  local ours = {title = "at the best rate", y = "validation loss (nats)", legend = false}
+  for s, result in ipairs(runs) do
+    local y = {}
+    for i, name in ipairs(sweeps.optimizers) do y[i] = loss(result[name]) end
+    ours[s] = {"points", x = sweeps.optimizers, y = y, colour = 1}
+  end
+  return q.plot.grid{columns = 3, ours, q.lab.paper_points("accuracy, 50M", sweeps.optimizers),
+    q.lab.paper_points("accuracy, 760M", sweeps.optimizers)}
+end
+
 local function figure_training(runs, p)
   local plot = {title = "at the best rate", x = "tokens (millions)", y = "validation loss (nats)", legend = "right"}
   return q.plot(sweeps.add_lines(plot, runs, function(r)
@@ -60,7 +72,7 @@ return q.recipe{
   name = "optimizers",
   doc = "Which of six optimizers ends with the lowest loss, each at its best learning rate?",
   params = sweeps.params(), scales = sweeps.scales(), run = run, plan = sweeps.plan_sweep, report = report,
-  figures = {rates = figure_rates, training = figure_training},
+  figures = {rates = figure_rates, training = figure_training, ends = figure_ends},
   claims = {
     {"OP1", "Muon's loss less that of the best of the other five (nats)", measure = lead "muon", below = 0,
       source = "Beyond Outliers, Table 2: Muon best at most sizes, +1.03 points at 1.5B"},

@@ -8,7 +8,7 @@
 local q = require "quench"
 local sweeps = q.sweeps
 
-local measures = {{"mmr", "MMR of the last block"}, {"kurtosis", "kurtosis of the last block"}, {"R_L", "R_L"}}
+local measures = {{"mmr", "MMR, last block"}, {"kurtosis", "kurtosis, last block"}, {"R_L", "R_L"}}
 
 --- MMR, kurtosis and R_L of a model.
 local function measure(model, ids)
@@ -48,10 +48,11 @@ local function value(key)
 end
 
 local function figure1(runs)
-  local grid = {columns = 3}
+  local grid, paper = {columns = 3}, q.lab.paper_values "correlation" -- the paper's, with the accuracy: the other sign
   for i, m in ipairs(measures) do
     local c = correlation(runs, m[1])
-    grid[i] = sweeps.add_points({title = ("r = %+.2f [%+.2f, %+.2f]"):format(c.value, c.low, c.high), x = m[2], y = "W4A4 loss (nats)",
+    grid[i] = sweeps.add_points({title = ("r = %+.2f [%+.2f, %+.2f]"):format(c.value, c.low, c.high),
+      x = ("%s (paper, accuracy: %+.2f)"):format(m[2], paper[m[1]]), y = "W4A4 loss (nats)",
       legend = i == 3 and "right" or false}, runs, function(r) return r.best[m[1]], r.best.quantized end)
   end
   return q.plot.grid(grid)

@@ -39,8 +39,8 @@ local function ends(result) return lab.contrast(last(result.rates[#result.rates]
 
 -- ---- the figure -----------------------------------------------------------
 
-local function panel(runs, x, y, labels)
-  local layers = {x = labels[1], y = labels[2]}
+local function panel(runs, x, y, labels, legend)
+  local layers = {x = labels[1], y = labels[2], legend = legend}
   for i, rate in ipairs(runs[1].rates) do
     lab.add_line(layers, runs, function(r) return r.rates[i].points end, x, y,
       {label = ("peak %.1e"):format(rate.lr), colour = i, marker = "circle"})
@@ -51,13 +51,15 @@ end
 local function figure(runs, p)
   local function tokens(t) return lab.millions(p, t.step) end
   local losses = panel(runs, function(t) return t.loss end, function(t) return t.loss * (1 + t.gptq3) end,
-    {"validation loss (nats)", "3-bit loss (nats)"})
+    {"validation loss (nats)", "3-bit loss (nats)"}, false)
   lab.add_diagonal(losses)
   return q.plot.grid{
-    columns = 1,
+    columns = 2,
     panel(runs, tokens, function(t) return t.gptq4 * 100 end, {"tokens (millions)", "4-bit error (%)"}),
-    panel(runs, tokens, function(t) return t.gptq3 * 100 end, {"tokens (millions)", "3-bit error (%)"}),
-    losses,
+    lab.paper_panel("peak rate, 4 bits", "auto"),
+    panel(runs, tokens, function(t) return t.gptq3 * 100 end, {"tokens (millions)", "3-bit error (%)"}, false),
+    lab.paper_panel "peak rate, 3 bits",
+    losses, lab.paper_panel "peak rate, losses",
   }
 end
 

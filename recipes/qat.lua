@@ -25,8 +25,9 @@ local function lead(name, others, most)
 end
 
 local function figure_rise(runs)
-  return q.plot{title = "W4A4 against full precision", y = "rise of the loss (%)", legend = "right",
+  local ours = {title = "W4A4 against full precision", y = "rise of the loss (%)",
     sweeps.bars(runs, rise, "QuEST, trained so"), sweeps.bars(runs, function(r) return 100 * (r.ptq / r.full - 1) end, "rounded after training")}
+  return q.plot.grid{columns = 2, ours, q.lab.paper_points("quest, 760M", sweeps.optimizers)}
 end
 
 local function figure_training(runs, p)

@@ -7,17 +7,8 @@
 local q = require "quench"
 local lab = q.lab
 
-local function budgets(p)
-  local list, sum = {}, 0
-  for i, from in ipairs(lab.forks(p)) do
-    list[i] = from + p.cooldown
-    sum = sum + list[i]
-  end
-  return list, sum
-end
-
 local function plan(p)
-  local _, cosine = budgets(p)
+  local _, cosine = lab.budgets(p)
   return lab.plan(p, p.steps + p.budgets * p.cooldown + cosine)
 end
 
@@ -26,9 +17,8 @@ local function run(p, ctx)
   local data = lab.data(p)
   local results = lab.forked(ctx, p, data)
   results.cosine = {}
-  for i, steps in ipairs(budgets(p)) do
-    results.cosine[i] = lab.stable(ctx, p, data, {steps = steps, forks = {}, points = lab.spaced(steps / 5, steps, 5),
-      formats = lab.formats(p), schedule = "cosine", label = ("cosine %d of %d"):format(i, p.budgets)})
+  for i, steps in ipairs(lab.budgets(p)) do
+    results.cosine[i] = lab.cosine(ctx, p, data, steps, ("cosine %d of %d"):format(i, p.budgets))
   end
   return results
 end

@@ -203,7 +203,8 @@ function lab.curve(log, p)
   return points
 end
 
-local function set_of(...)
+--- The numbers of several lists as a set.
+function lab.set_of(...)
   local set = {}
   for _, list in ipairs{...} do
     for _, s in ipairs(list) do set[s] = true end
@@ -227,7 +228,7 @@ function lab.stable(ctx, p, data, o)
       model = lab.model(p, p.seed), data = data, optim = optimizer(p), schedule = schedule, steps = o.steps, batch = p.batch,
       context = p.context, seed = p.seed, folder = folder, keep = o.forks, checkpoint_every = o.every,
       progress = function(x) return ctx:progress(x) end,
-      probes = {lab.probe(data, p, o.formats, set_of(o.forks, o.points), p.seed)}, label = o.label or o.schedule or "constant rate",
+      probes = {lab.probe(data, p, o.formats, lab.set_of(o.forks, o.points), p.seed)}, label = o.label or o.schedule or "constant rate",
     }
     return {points = lab.curve(run.log, p)}
   end)
@@ -248,7 +249,7 @@ function lab.cooldown(ctx, p, data, o)
       schedule = q.schedule.wsd{steps = last, warmup = 0, decay = o.decay, shape = o.shape or "linear", floor = o.floor or 0},
       steps = last, batch = p.batch, context = p.context, seed = p.seed, folder = folder, from = q.train.checkpoint.path(o.folder, o.from),
       progress = function(x) return ctx:progress(x) end, label = o.label or ("cooldown from " .. o.from),
-      probes = {lab.probe(data, p, o.formats, set_of(o.points, {last}), p.seed)}, keep = kept,
+      probes = {lab.probe(data, p, o.formats, lab.set_of(o.points, {last}), p.seed)}, keep = kept,
     }
     return {points = lab.curve(run.log, p)}
   end)
@@ -288,6 +289,7 @@ for name, record in pairs{
   flat = {"(e) -> point", "What quantization_error found as one flat table."},
   curve = {"(log, p) -> points", "The measured points of a log: step, tokens, scale, loss, bits_per_byte and errors."},
   warmup = {"(p, steps) -> steps", "Steps of warmup: p.warmup, or that share of the steps."},
+  set_of = {"(list, ...) -> set", "The numbers of several lists as a set."},
   spaced = {"(a, b, n, geometric?) -> list", "Whole numbers from a to b, evenly or geometrically spaced, without repeats."},
 } do
   help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}
@@ -296,5 +298,8 @@ end
 require "quench.lab.figures"(lab)
 require "quench.lab.designs"(lab)
 require "quench.lab.averages"(lab)
+require "quench.lab.papers"(lab)
+require "quench.lab.laws"(lab)
+require "quench.lab.curvature"(lab)
 
 return lab

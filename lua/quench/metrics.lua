@@ -52,9 +52,10 @@ of each token. modules, in order of execution: name, kind, layer, and A, B, C, R
 trunc: the same without the tokens of largest R (1 %), one set for all four, so that R = A + B + C there too (Trunc).
 Norms, linear layers, attention (as one), mixers, experts and residual sums are modules; a sum has b = 0. R_L: at the final norm.]],
   source = PAPER .. ", section 4", example = "print(q.metrics.abc(m, quantized, ids))", see = {"q.metrics.gain"}})
-add("gain", "gain(model, quantized, ids) -> list", "The gain G = A_l / R_(l-1) of each linear layer, and its factors G1 and G2.", {
+add("gain", "gain(model, quantized, ids) -> list", "The gain G = A_l / R_(l-1) of linear layers and attentions, and the layers' factors G1 and G2.", {
   shapes = "ids (B, T) i32 or a list of such",
   text = [[
+In order of execution; kind is "linear" or "attention" (as one unit, behind its own linear layers; no matrix, so without G1 and G2).
 Of each linear layer with weight W, quantized W + e, input h and its change d:
   G    measured: A / (|d|^2/|h|^2) of each token, mean and standard error; G_of_means: mean A over mean R_(l-1)
   G1   spectral ratio (|W + e/2|_2 / |W|_2)^2

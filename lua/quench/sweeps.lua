@@ -240,6 +240,19 @@ function sweeps.add_points(layers, runs, pick)
   return layers
 end
 
+--- Adds, for each run, a value of each optimizer with a bar: value(result[name]), interval(result[name]) -> {low=, high=}.
+function sweeps.add_intervals(layers, runs, value, interval, style)
+  for _, result in ipairs(runs) do
+    local layer = {"errorbars", x = sweeps.optimizers, y = {}, low = {}, high = {}}
+    for i, name in ipairs(sweeps.optimizers) do
+      local around = interval(result[name])
+      layer.y[i], layer.low[i], layer.high[i] = value(result[name]), around.low, around.high
+    end
+    for key, v in pairs(style) do layer[key] = v end
+    layers[#layers + 1] = layer
+  end
+end
+
 --- A bar chart: value(result[name], name, result) of each optimizer, the mean over the runs with its standard error; an optimizer
 -- without any value has no bar.
 function sweeps.bars(runs, value, label)
@@ -276,6 +289,7 @@ for name, record in pairs{
   count = {"(result, test) -> number", "How many optimizers' results pass a test."},
   add_lines = {"(layers, runs, pick, style) -> layers", "Adds a line for each optimizer, mean and band over seeds."},
   add_points = {"(layers, runs, pick) -> layers", "Adds the points of all seeds, a colour for each optimizer."},
+  add_intervals = {"(layers, runs, value, interval, style)", "Adds a value of each optimizer with its interval, for each seed."},
   bars = {"(runs, value, label) -> layer", "Bars of a value of each optimizer: mean and standard error over seeds."},
 } do
   help.add{"q.sweeps." .. name, sweeps[name], "q.sweeps." .. name .. record[1], record[2], source = "Vlassis et al. 2025, arXiv 2509.23500"}

@@ -5,7 +5,7 @@ local sh = dofile "tests/shell.lua"
 local folder = sh.folder()
 
 local figures = {
-  outliers = {"correlation", "rates"}, optimizers = {"rates", "training"}, abc = {"trunc", "avg"}, gain = {"gain"},
+  outliers = {"correlation", "rates"}, optimizers = {"rates", "training", "ends"}, abc = {"trunc", "avg"}, gain = {"gain"},
   common_loss = {"paths", "rise"}, qat = {"rise", "training"}, scaling = {"fits", "rho"},
 }
 
@@ -57,9 +57,10 @@ tap.test("claims on results that are known", function(t)
   local common, layers, size, trained = {common = 3}, {}, {}, {}
   for i, name in ipairs(q.sweeps.optimizers) do
     common[name], trained[name] = {quantized = 3 + i / 10}, {full = 2, qat = 2 + i / 100, ptq = 2.045}
-    layers[name] = {layers = {{name = "mlp.up", G = i, G1 = 1, G2 = i, frozen = i},
+    layers[name] = {layers = {{name = "attention", kind = "attention", G = 50}, {name = "mlp.up", G = i, G1 = 1, G2 = i, frozen = i},
       {name = "mlp.down", G = 4 * i, G1 = 1.05, G2 = i, frozen = 1.05 * i}}}
-    size[name] = {params = {rho_4 = i / 10, alpha = 0.5}, leave_one_out = {rho_4 = {error = i / 100}, alpha = {error = 0.2}}}
+    size[name] = {params = {rho_4 = i / 10, alpha = 0.5}, samples = {i / 10, i / 20, i / 10},
+      leave_one_out = {rho_4 = {error = i / 100}, alpha = {error = 0.2}}}
   end -- in order: adamw, muon, psgd, scion, shampoo, soap
   t.near({claim("common_loss", "CL1")(common), claim("common_loss", "CL2")(common), claim("common_loss", "CL4")(common)}, {0.4, 0.1, 0.3}, 1e-12,
     "common_loss: Shampoo, Muon, and the worse of two")
@@ -70,8 +71,10 @@ tap.test("claims on results that are known", function(t)
     {0.05, math.log(2 / 6), math.log(5 / 2), 1}, 1e-12, "gain: spectral ratio, Muon, AdamW and Shampoo, alignment")
   t.near({claim("qat", "QAT1")(trained), claim("qat", "QAT2")(trained), claim("qat", "QAT3")(trained), claim("qat", "QAT4")(trained)},
     {2, -1.5, 6, 4}, 1e-12, "qat: rises in percent, counts")
-  t.near({claim("scaling", "S1")(size), claim("scaling", "S2")(size), claim("scaling", "S3")(size), claim("scaling", "S4")(size)},
+  local first = claim("scaling", "S1")(size)
+  t.near({first.value, claim("scaling", "S2")(size).value, claim("scaling", "S3")(size).value, claim("scaling", "S4")(size)},
     {-0.1, 0.2, 0.35, 0.25}, 1e-12, "scaling: rho")
+  t.near({first.low, first.high}, {-0.1, -0.0525}, 1e-12, "with an interval from the draws, of all optimizers together")
 end)
 
 tap.test("abc's claims", function(t)

@@ -7,7 +7,7 @@ local claims = require "quench.recipe.claims"
 local function verdicts(name, result)
   local list = {}
   for i, claim in ipairs(q.recipe.load(name).claims) do
-    local j = claims.judge(claim, {result}, {})
+    local j = claims.judge(claim, {result}, {seed = 1})
     list[i] = claim.id .. ": " .. j.verdict
   end
   return list
@@ -113,6 +113,24 @@ tap.test("averaging_sweep", function(t)
     return {averages = list, last = {sharpness = 10, gptq3 = 0.03}}
   end
   check(t, "averaging_sweep", result(-0.5, 1.01, 1.1), result(0.5, 1.3, 3))
+end)
+
+tap.test("laws: exponents of the papers", function(t)
+  local function known(value) return {value = value, low = value - 0.01, high = value + 0.01} end
+  --- Two laws whose errors on four unseen runs are `rate` and `data`.
+  local function result(rate, data, rms, gD, g_lr, g_pk, kumar_D, kumar_N)
+    local function law(error, params)
+      local squares = {}
+      for i = 1, 4 do squares[i] = {error ^ 2 * i, i} end
+      return {rms = error, squares = squares, params = params}
+    end
+    return {loss = {rms = rms}, rounding = {params = {gD = known(kumar_D), gN = known(kumar_N)}},
+      rate = law(rate, {gD = known(gD), g_lr = known(g_lr), g_pk = known(g_pk)}), data = law(data)}
+  end
+  local paper, opposite = result(0.1, 0.3, 0.005, 0.05, -0.18, -0.22, 0.51, 0.34), result(0.3, 0.29, 0.05, 0.51, 0, 0.1, 0, 0)
+  check(t, "laws", paper, opposite)
+  paper.rate.params.g_pk = nil
+  t.ok(verdicts("laws", paper)[4]:find "not decidable", "no exponent where the points do not tell it")
 end)
 
 tap.test("trajectory: table T1", function(t)

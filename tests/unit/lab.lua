@@ -89,6 +89,61 @@ tap.test("curves", function(t)
   t.equal(table.concat(d.x, " ") .. "; " .. table.concat(d.y, " "), "1 4; 1 4", "y = x")
 end)
 
+tap.test("points, groups, sets", function(t)
+  local layers, runs = {}, {{a = {{x = 1, y = 2}, {x = 3, y = 4}}, b = {x = 5, y = 6}}, {a = {{x = 7, y = 8}}, b = {x = 9, y = 0}}}
+  local function x(point) return point.x end
+  lab.add_points(layers, runs, function(r) return r.a end, x, function(point) return point.y end, {label = "a"})
+  lab.add_points(layers, runs, function(r) return r.b end, x, function(point) return point.y + 1 end)
+  t.equal(table.concat(layers[1].x, " ") .. "; " .. table.concat(layers[1].y, " ") .. layers[1].label, "1 3 7; 2 4 8a", "lists of all runs")
+  t.equal(table.concat(layers[2].x, " ") .. "; " .. table.concat(layers[2].y, " "), "5 9; 7 1", "and single points")
+  local groups = lab.average_groups{{kind = "lawa", spacing = 2}, {kind = "lawa", spacing = 2}, {kind = "lawa", spacing = 4}, {kind = "ema"}}
+  t.equal(#groups .. groups[1].name .. groups[1].final .. groups[3].name .. groups[3].first, "3LAWA, each 2 steps2EMA4", "curves of averages")
+  local set = lab.set_of({1, 3}, {3, 4})
+  t.ok(set[1] and set[3] and set[4] and not set[2], "a set")
+end)
+
+tap.test("budgets, and both designs in one recipe", function(t)
+  local list, sum = lab.budgets{steps = 80, spread = 4, budgets = 3, cooldown = 10}
+  t.equal(table.concat(list, " ") .. " " .. sum, "30 50 90 170", "ends of the cooldowns")
+  for name, values in pairs(lab.both_scales()) do
+    local both = q.options.spec("both", lab.both_params())(values)
+    local annealed = q.options.spec("annealed", lab.annealed_params())(lab.annealed_scales()[name])
+    local trunk = q.options.spec("trunk", lab.trunk_params())(lab.trunk_scales()[name])
+    local same = true
+    for key in pairs(annealed) do same = same and lab.annealed_part(both)[key] == annealed[key] end
+    for key in pairs(trunk) do same = same and both[key] == trunk[key] end
+    t.ok(same, name .. ": the settings of both, so that their runs are found again")
+  end
+end)
+
+tap.test("the papers' numbers", function(t)
+  local panel = lab.paper_panel "decay, 4 bits"
+  t.equal(panel.title .. #panel, "Training Dynamics, Fig. 4a2", "curves of a figure")
+  t.near({panel[2].y[1], panel[2].y[6]}, {0.835, 0.938}, 0, "cooldowns at their ends, in percent: table T3")
+  t.ok(panel[1][1] == "line" and panel[2][1] == "points", "known along the constant rate, and at ends only")
+  for _, name in ipairs{"decay, 3 bits", "decay, loss", "peak rate, 4 bits", "peak rate, 3 bits", "peak rate, losses", "averages, loss",
+    "averages, 3-bit loss", "averages, 3 bits"} do
+    for _, layer in ipairs(lab.paper_panel(name)) do t.equal(#layer.x, #layer.y, name .. ": " .. layer.label) end
+  end
+  t.equal(lab.paper_values("rho").shampoo .. " " .. select(2, lab.paper_values "rho"), "0.879 Beyond Outliers, Table 10", "a table")
+  local points = lab.paper_points("accuracy, 50M", q.sweeps.optimizers)
+  t.equal(table.concat(points[1].x, " "), "adamw muon shampoo", "only what is known, in order")
+  t.fails(function() lab.paper_values "Table 99" end, "no numbers of a paper named 'Table 99'; there are E, accuracy", "another name")
+end)
+
+tap.test("flatness: at a loss, worst ratio, tails", function(t)
+  local points = {{loss = 3, e = 10}, {loss = 1, e = 30}, {loss = 2, e = 20}}
+  t.near({lab.at_loss(points, 1.5, "e"), lab.at_loss(points, 0, "e"), lab.at_loss(points, 9, "e")}, {25, 30, 10}, 1e-12, "interpolated, ends held")
+  t.equal(lab.worst_ratio({{r = 1.2}, {r = 0.7}, {r = 1.1}}, function(e) return e.r end), 0.7, "farthest from 1")
+  local layers = {}
+  lab.add_tail(layers, {label = "s", rules = {{nodes = {-1, 2, 4}, weights = {0.5, 0.3, 0.2}}, {nodes = {1}, weights = {1}}}}, {colour = 3})
+  t.near({layers[1].x, layers[1].y}, {{4, 2, 1}, {0.1, 0.25, 0.75}}, 1e-12, "share above, mean over starts")
+  lab.add_ranked(layers, {5, -1, 2}, {colour = 1, label = "r"})
+  t.near({layers[2].x, layers[2].y}, {{1, 3}, {5, 2}}, 0, "positive numbers at their places")
+  local optim, loss = lab.flatter("plain", {lr = 1, weight_decay = 0})
+  t.ok(optim and loss == nil and select(2, lab.flatter("penalty", {strength = 1})) ~= nil, "interventions: only the penalty has a loss")
+end)
+
 tap.test("trunk and cooldowns", function(t)
   local ctx, p = context(), parameters()
   local run, trunk = lab.trunk(ctx, p, data)

@@ -152,7 +152,13 @@ end)
 tap.test("gain", function(t)
   local m, quantized, ids = pair_of "gpt_neox"
   local list = metrics.gain(m, quantized, ids)
+  local units = {}
+  for i = #list, 1, -1 do
+    if list[i].kind == "attention" then table.insert(units, 1, table.remove(list, i)) end
+  end
   t.equal(#list, 9, "four linear layers a block and the head")
+  t.equal(#units, 2, "attention as one unit a block")
+  t.ok(not units[1].G and units[2].G.value > 0 and not units[2].G1 and not units[2].frozen, "measured, without factors")
   local worst, measured = 0, 0
   for _, g in ipairs(list) do
     if g.G then
@@ -163,6 +169,20 @@ tap.test("gain", function(t)
   t.ok(worst < 1e-10, "G = G1 G2 where only weights are quantized", worst)
   t.equal(measured, 7, "all but the two layers that see the embedding through a norm")
   t.ok(not list[1].G and list[1].tokens == 0, "whose input did not change")
+end)
+
+tap.test("the gain of attention", function(t)
+  local m = q.models.new("ant", {vocab_size = 32, num_hidden_layers = 2, num_attention_heads = 3, head_dim = 8, seed = 1})
+  local quantized, ids = q.quant.quantize(m, {method = "rtn", format = q.quant.int(3)}), q.tensor({{1, 5, 9, 2, 30, 7}}, "i32")
+  local at, before, gain
+  for i, module in ipairs(metrics.abc(m, quantized, ids).modules) do -- its input is the residual stream: the sum before it
+    if module.kind == "attention" then at, before = module, metrics.abc(m, quantized, ids).modules[i - 1] end
+  end
+  for _, g in ipairs(metrics.gain(m, quantized, ids)) do
+    if g.kind == "attention" and g.G then gain = g end
+  end
+  t.equal(gain.name, at.name, "of the second block")
+  t.near(gain.G_of_means, at.A.value / before.R.value, 1e-12, "A of attention over R of what goes in")
 end)
 
 tap.test("ABC of models that do not fit", function(t)

@@ -54,6 +54,17 @@ return function(lab)
     return lab.ema(folder, step, lab.ema_decay(a.window), a.spacing)
   end
 
+  --- The neighbours in that list that make one curve: {{name =, first =, final =}, ...}, numbers of entries.
+  function lab.average_groups(list)
+    local groups = {}
+    for i, a in ipairs(list) do
+      local name = a.kind == "ema" and "EMA" or ("LAWA, each %d steps"):format(a.spacing)
+      if #groups == 0 or groups[#groups].name ~= name then groups[#groups + 1] = {name = name, first = i} end
+      groups[#groups].final = i
+    end
+    return groups
+  end
+
   --- The loss in nats of the quantized model of a measured point.
   function lab.quantized(point, name) return point.loss * (1 + point[name]) end
 
@@ -63,6 +74,7 @@ return function(lab)
     ema_decay = {"(window) -> decay", "The decay at which an EMA's mean age is that of a LAWA window."},
     averages = {"(p) -> list", "The averages of a sweep: LAWA by window and spacing, EMAs of the same mean age."},
     average = {"(folder, step, a) -> weights", "The weights of an average of q.lab.averages."},
+    average_groups = {"(list) -> groups", "The entries of q.lab.averages that make one curve: name, first, final."},
     quantized = {"(point, name) -> nats", "The loss of the quantized model of a measured point."},
   } do
     help.add{"q.lab." .. name, lab[name], "q.lab." .. name .. record[1], record[2]}

@@ -60,6 +60,39 @@ return function(lab)
   function lab.trunk_params(more) return lab.params(joined(shared, trunk, more or {})) end
   function lab.trunk_scales(own) return merged(scales, trunk_scales, own or {}) end
 
+  local BOTH = {"steps", "cooldown", "points", "lr"} -- in which the two designs differ
+
+  --- Parameters and scales of a recipe that looks at runs of both designs: the trunk's, and the annealed runs' as annealed_steps
+  -- and so on. lab.annealed_part(p) is the setting of the latter, whose runs have the same keys as those of an annealed recipe.
+  function lab.both_params(more)
+    local list = {}
+    for _, entry in ipairs(lab.annealed_params()) do
+      for _, name in ipairs(BOTH) do
+        if entry[1] == name then
+          local copy = {"annealed_" .. name, entry[2], doc = entry.doc .. ", of the annealed runs"}
+          for key, value in pairs(entry) do copy[key] = copy[key] or value end
+          list[#list + 1] = copy
+        end
+      end
+    end
+    return lab.trunk_params(joined(list, more or {}))
+  end
+
+  function lab.both_scales(own)
+    local both = {}
+    for scale, values in pairs(scales) do
+      both[scale] = {}
+      for _, name in ipairs(BOTH) do both[scale]["annealed_" .. name] = values[name] end
+    end
+    return lab.trunk_scales(merged(both, own or {}))
+  end
+
+  function lab.annealed_part(p)
+    local changes = {}
+    for _, name in ipairs(BOTH) do changes[name] = p["annealed_" .. name] end
+    return lab.with(p, changes)
+  end
+
   --- GPTQ at 4 and at 3 bits, the paper's two.
   function lab.formats(p)
     return {gptq4 = {method = "gptq", bits = 4, group = p.group}, gptq3 = {method = "gptq", bits = 3, group = p.group}}
@@ -103,6 +136,22 @@ return function(lab)
       out.cooldowns[i], folders[i] = {from = from, points = c.points}, last
     end
     return out, folders
+  end
+
+  --- The budgets at which cooldowns of the trunk end, and their sum.
+  function lab.budgets(p)
+    local list, sum = {}, 0
+    for i, from in ipairs(lab.forks(p)) do
+      list[i] = from + p.cooldown
+      sum = sum + list[i]
+    end
+    return list, sum
+  end
+
+  --- A cosine run of so many steps down to a rate of 0, measured at five of them: {points=}, folder.
+  function lab.cosine(ctx, p, data, steps, label)
+    return lab.stable(ctx, p, data, {steps = steps, forks = {}, points = lab.spaced(steps / 5, steps, 5), formats = lab.formats(p),
+      schedule = "cosine", label = label})
   end
 
   --- A constant rate and its cooldown: {points =, from =}, and the folders of the cooldown and of the constant rate.
@@ -171,6 +220,11 @@ return function(lab)
     annealed_scales = {"(own) -> scales", "The scales of an annealed run, under the recipe's own values."},
     trunk_params = {"(more) -> list", "Parameters of a trunk with cooldowns, with the recipe's own behind them."},
     trunk_scales = {"(own) -> scales", "The scales of a trunk, under the recipe's own values."},
+    both_params = {"(more) -> list", "Parameters of a recipe with a trunk and annealed runs, those of the latter as annealed_*."},
+    both_scales = {"(own) -> scales", "Their scales."},
+    annealed_part = {"(p) -> p", "The setting of the annealed runs among them."},
+    budgets = {"(p) -> steps, sum", "The budgets at which cooldowns of the trunk end."},
+    cosine = {"(ctx, p, data, steps, label) -> {points=}, folder", "A cosine run of so many steps, measured at five of them."},
     formats = {"(p) -> {gptq4=, gptq3=}", "GPTQ at 4 and 3 bits."},
     with = {"(p, changes) -> p", "The recipe's parameters with some of them changed."},
     forks = {"(p) -> steps", "Where the cooldowns of a trunk start."},

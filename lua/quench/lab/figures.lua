@@ -28,6 +28,17 @@ return function(lab)
     layers[#layers + 1] = layer
   end
 
+  --- Adds points y(point) against x(point) of all runs: points_of(run) is a list, or one point.
+  function lab.add_points(layers, runs, points_of, x, y, style)
+    local layer = {"points", x = {}, y = {}}
+    for _, run in ipairs(runs) do
+      local points = points_of(run)
+      for _, point in ipairs(#points > 0 and points or {points}) do layer.x[#layer.x + 1], layer.y[#layer.y + 1] = x(point), y(point) end
+    end
+    for key, value in pairs(style or {}) do layer[key] = value end
+    layers[#layers + 1] = layer
+  end
+
   --- Adds the constant rate and each cooldown (from its fork on) to a plot's layers: pick(point) against tokens.
   -- A run has stable = points and cooldowns = {{from = step, points = points}, ...}.
   function lab.add_curves(layers, runs, p, pick)
@@ -54,6 +65,9 @@ return function(lab)
   help.add{"q.lab.add_line", lab.add_line, "q.lab.add_line(layers, runs, points_of, x, y, style)",
     "Adds a line of y(point) against x(point) to a plot's layers; of several runs the mean and a band.",
     example = "q.lab.add_line(layers, runs, function(r) return r.points end, tokens, error, {colour = 1})"}
+  help.add{"q.lab.add_points", lab.add_points, "q.lab.add_points(layers, runs, points_of, x, y, style)",
+    "Adds points of y(point) against x(point) of all runs to a plot's layers.",
+    example = "q.lab.add_points(layers, runs, function(r) return r.soup end, tokens, error, {label = 'soup'})"}
   help.add{"q.lab.add_curves", lab.add_curves, "q.lab.add_curves(layers, runs, p, pick)",
     "Adds the constant rate and its cooldowns to a plot's layers: one line, or mean and band over seeds.",
     example = "q.lab.add_curves(layers, runs, p, function(point) return point.loss end)"}

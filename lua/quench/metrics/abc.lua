@@ -155,32 +155,49 @@ function abc.abc(model, quantized, ids, o)
   return setmetatable({modules = modules, R_L = last.R, tokens = #values[1].R}, {__tostring = show})
 end
 
--- ---- the gain of linear layers ------------------------------------------------------------
+-- ---- the gain of linear layers and attention ------------------------------------------------------------
 
---- G of each token as measured, and the alignment ratio G2 of each, for a pair of linear modules; tokens whose input
--- has not changed have no gain.
-local function token_gains(p, o, between, norms)
+--- The squared alignments of each token with a linear layer's matrix: those of the change dx and of x itself.
+-- cos phi = |(W + eW/2) dh| / (|W + eW/2| |dh|), cos psi = |y| / (|W| |h|)
+local function alignments(layer, dx, x, y)
+  local phi = square(q.linear(dx, layer.between)) / square(dx) * (1 / layer.norms.between ^ 2)
+  local psi = square(y) / square(x) * (1 / layer.norms.plain ^ 2)
+  return phi:totable(), psi:totable()
+end
+
+--- G of each token as measured for a pair of modules, and the alignment ratio G2 of each if they are linear (layer.between);
+-- tokens whose input has not changed have no gain.
+local function token_gains(p, o, layer)
   return q.scope(function()
-    local x, x2, y = rows64(p.inputs[1]), rows64(o.inputs[1]), rows64(p.y)
+    local x, x2 = rows64(p.inputs[1]), rows64(o.inputs[1])
     local dx = x2 - x
-    local parts = split(p, o)
-    local change, size, out = square(dx), square(x), square(y)
-    local through = square(q.linear(dx, between))
-    -- cos phi = |(W + eW/2) dh| / (|W + eW/2| |dh|), cos psi = |y| / (|W| |h|)
-    local phi = (through / change * (1 / norms.between ^ 2)):totable()
-    local psi = (out / size * (1 / norms.plain ^ 2)):totable()
-    local moved, R_in = change:totable(), (change / size):totable()
-    local G, G2, A, R = {}, {}, {}, {}
+    local parts, change, phi, psi = split(p, o), square(dx), nil, nil
+    if layer.between then phi, psi = alignments(layer, dx, x, rows64(p.y)) end
+    local moved, R_in = change:totable(), (change / square(x)):totable()
+    local v = {G = {}, G2 = {}, A = {}, R = {}}
     for i = 1, #moved do
       if moved[i] > 0 then
-        G[#G + 1], G2[#G2 + 1], A[#A + 1], R[#R + 1] = parts.A[i] / R_in[i], phi[i] / psi[i], parts.A[i], R_in[i]
+        local k = #v.G + 1
+        v.G[k], v.G2[k], v.A[k], v.R[k] = parts.A[i] / R_in[i], phi and phi[i] / psi[i], parts.A[i], R_in[i]
       end
     end
-    return {G = G, G2 = G2, A = A, R = R}
+    return v
   end)
 end
 
 local function is_linear(record) return type(record.weight) == "userdata" and record.weight:ndim() == 2 end
+
+--- A module whose gain is taken: a linear layer, with the mean of its two matrices and their spectral norms, or an attention as
+-- one unit; nil for others.
+local function gained(p, o)
+  local layer = {name = label(p.record), layer = p.record.layer, kind = is_linear(p.record) and "linear" or p.record.kind}
+  if layer.kind == "linear" then
+    local w, w2 = p.record.weight:detach():to("f64"), o.record.weight:detach():to("f64")
+    layer.between = q.keep((w + w2) * 0.5)
+    layer.norms = {plain = q.linalg.spectral_norm(w), between = q.linalg.spectral_norm(layer.between)}
+  end
+  return (layer.between or layer.kind == "attention") and layer or nil
+end
 
 local function bare(e)
   e.values = nil
@@ -195,29 +212,25 @@ function abc.gain(model, quantized, ids)
     q.scope(function()
       local plain, other = traces(what, model, quantized, batch, true)
       for i, p in ipairs(plain) do
-        if is_linear(p.record) then
-          local layer = layers[i]
-          if not layer then
-            local w, w2 = p.record.weight:detach():to("f64"), other[i].record.weight:detach():to("f64")
-            local between = (w + w2) * 0.5
-            layer = {name = label(p.record), layer = p.record.layer, between = q.keep(between),
-              norms = {plain = q.linalg.spectral_norm(w), between = q.linalg.spectral_norm(between)}}
-            layers[i], order[#order + 1], values[i] = layer, i, {}
-          end
-          append(values[i], token_gains(p, other[i], layer.between, layer.norms))
+        if not values[i] then
+          layers[i], values[i] = gained(p, other[i]), {}
+          if layers[i] then order[#order + 1] = i end
         end
+        if layers[i] then append(values[i], token_gains(p, other[i], layers[i])) end
       end
     end)
   end
   local out = {}
   for k, i in ipairs(order) do
     local layer, v = layers[i], values[i]
-    out[k] = {name = layer.name, layer = layer.layer, G1 = (layer.norms.between / layer.norms.plain) ^ 2, tokens = #v.G}
-    if #v.G > 0 then
-      out[k].G, out[k].G2 = bare(estimate.of(v.G, {name = "G"})), bare(estimate.of(v.G2, {name = "G2"}))
-      out[k].frozen = out[k].G1 * out[k].G2.value
-      out[k].G_of_means = estimate.mean(v.A) / estimate.mean(v.R)
+    local g = {name = layer.name, layer = layer.layer, kind = layer.kind, tokens = #v.G}
+    if #v.G > 0 then g.G, g.G_of_means = bare(estimate.of(v.G, {name = "G"})), estimate.mean(v.A) / estimate.mean(v.R) end
+    if layer.between then g.G1 = (layer.norms.between / layer.norms.plain) ^ 2 end
+    if layer.between and #v.G > 0 then
+      g.G2 = bare(estimate.of(v.G2, {name = "G2"}))
+      g.frozen = g.G1 * g.G2.value
     end
+    out[k] = g
   end
   return out
 end
