@@ -65,7 +65,7 @@ LIBS = $(PKG_LIBS) $(BLAS_LIBS) -lz -lpthread -ldl -lm
 CORE   := $(filter-out core/kernel/cpu/%,$(wildcard core/*/*.c core/*/*/*.c))
 TYPED  := $(wildcard core/kernel/cpu/*.c)
 PLOTS  := $(wildcard plots/*.c)
-BIND   := $(wildcard lua/bind/*.c) lua/main.c
+BIND   := $(wildcard lua/bind/*.c) lua/libraries.c lua/main.c
 LUASRC := $(wildcard lua/quench/*.lua lua/quench/*/*.lua plots/*.lua recipes/*.lua)
 CTESTS := $(wildcard tests/unit/*.c tests/fuzz/*.c)
 

@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/blas.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "libraries.h"
 
 extern const struct { const char *name; const unsigned char *text; size_t bytes; } embedded_files[];
 
@@ -110,50 +110,6 @@ static bool reclaim(void *state) {
   return true;
 }
 
-static const char *blas_why;
-
-/* Starts this program again, under its own name (through /proc/self/exe it would be called "exe"). */
-static void start_again(char **argv) {
-  char path[4096];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-  if (n > 0) {
-    path[n] = '\0';
-    execv(path, argv);
-  }
-  execvp(argv[0], argv); /* where /proc is not mounted */
-}
-
-/* Two libraries read their settings when they are loaded, before main: OpenBLAS its choice of
- * kernels (base/blas.h), libgomp how long a thread without work spins before it sleeps. Its 3 ms
- * slow everything down by 5 to 7 times as soon as another program wants a core; 20 us bridge the
- * gaps between our kernels as well. Better settings take a fresh start, once: 3 ms. What the user
- * has set stays; what we have set is taken away again, for the programs we start. */
-static void settle_libraries(char **argv) {
-  static const char spins[] = "2000"; /* of libgomp, 100 a microsecond by its own estimate */
-  bool again = getenv("QUENCH_STARTED") != NULL;
-  bool spin = !again && !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
-  BlasPlan plan = blas_plan(getenv("OPENBLAS_CORETYPE"), getenv("QUENCH_BLAS"));
-  if (spin || plan.action == BLAS_RESTART) {
-    if (!again) setenv("QUENCH_STARTED", spin ? "spin" : "", 1);
-    if (spin) setenv("GOMP_SPINCOUNT", spins, 1);
-    if (plan.action == BLAS_RESTART) {
-      if (plan.core) setenv("OPENBLAS_CORETYPE", plan.core, 1);
-      else unsetenv("OPENBLAS_CORETYPE");
-      setenv("QUENCH_BLAS", plan.marker, 1);
-    }
-    start_again(argv);
-    if (plan.action == BLAS_RESTART)
-      plan.why = "slow kernels: this processor is unknown to OpenBLAS and the program could not start itself again; "
-                 "set OPENBLAS_CORETYPE=Haswell (or SkylakeX)";
-  }
-  const char *started = getenv("QUENCH_STARTED");
-  if (started && strcmp(started, "spin") == 0) unsetenv("GOMP_SPINCOUNT");
-  if (getenv("QUENCH_BLAS")) unsetenv("OPENBLAS_CORETYPE");
-  unsetenv("QUENCH_BLAS");
-  unsetenv("QUENCH_STARTED");
-  blas_why = plan.why;
-}
-
 /* cli.lua(program, arguments...) -> exit status */
 static int run(lua_State *L, int argc, char **argv) {
   lua_getglobal(L, "debug"), lua_getfield(L, -1, "traceback"), lua_remove(L, -2);
@@ -172,7 +128,7 @@ static int run(lua_State *L, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  settle_libraries(argv);
+  const char *blas_why = settle_libraries(argv);
   lua_State *L = luaL_newstate();
   if (!L) return fputs("quench: no memory for the interpreter\n", stderr), 1;
   luaL_openlibs(L);

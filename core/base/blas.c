@@ -1,13 +1,16 @@
 /* blas.c - see blas.h.
  *
  * The choice walks down: AVX-512 kernels (SkylakeX) if the processor has them, AVX2
- * (Haswell) if those fail the self-check, OpenBLAS's own choice if both do. Each step
- * is one start of the program; the marker says which step we are at. */
+ * (Haswell) if those fail the self-check, OpenBLAS's own choice if both do. blas_choose
+ * takes the steps inside the process, as a library that was built to choose at run time
+ * (DYNAMIC_ARCH) lets us; without that each step is one start of the program, and the
+ * marker says which step we are at. */
 #include "base/blas.h"
 
 #include <cblas.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -100,6 +103,9 @@ Status blas_self_check(void) {
 
 /* --- the choice --- */
 
+static const char checked[] = "chosen by Quench for this processor, which OpenBLAS does not know; products checked";
+static const char unchanged[] = "OpenBLAS's own choice; its faster kernels computed wrong products here";
+
 static BlasPlan stay(const char *why) { return (BlasPlan){.action = BLAS_STAY, .why = why}; }
 
 BlasPlan blas_plan(const char *set, const char *marker) {
@@ -110,8 +116,30 @@ BlasPlan blas_plan(const char *set, const char *marker) {
     if (level >= possible || possible < BLAS_AVX2 || strcasecmp(blas_core(), "Zen") == 0) return stay("OpenBLAS's own choice");
     return (BlasPlan){BLAS_RESTART, level_core[possible], blas_core(), NULL};
   }
-  if (strcmp(marker, gave_up) == 0) return stay("OpenBLAS's own choice; its faster kernels computed wrong products here");
-  if (blas_self_check() == OK) return stay("chosen by Quench for this processor, which OpenBLAS does not know; products checked");
+  if (strcmp(marker, gave_up) == 0) return stay(unchanged);
+  if (blas_self_check() == OK) return stay(checked);
   if (level == BLAS_AVX512) return (BlasPlan){BLAS_RESTART, level_core[BLAS_AVX2], marker, NULL};
   return (BlasPlan){BLAS_RESTART, NULL, gave_up, NULL};
+}
+
+/* In the library where it chooses at run time, though in no header: what its constructor calls. */
+extern void gotoblas_dynamic_init(void) __attribute__((weak));
+extern void gotoblas_dynamic_quit(void) __attribute__((weak));
+
+/* NULL: its own choice. False if it took others. */
+static bool choose(const char *core) {
+  if (core) setenv("OPENBLAS_CORETYPE", core, 1);
+  gotoblas_dynamic_quit();
+  gotoblas_dynamic_init();
+  unsetenv("OPENBLAS_CORETYPE");
+  return !core || strcasecmp(blas_core(), core) == 0;
+}
+
+bool blas_choose(BlasPlan *plan) {
+  if (plan->action != BLAS_RESTART || !gotoblas_dynamic_init || !gotoblas_dynamic_quit) return false;
+  for (int level = (int)blas_processor_level(); level >= BLAS_AVX2; level--)
+    if (choose(level_core[level]) && blas_self_check() == OK) return *plan = stay(checked), true;
+  choose(NULL);
+  *plan = stay(unchanged);
+  return true;
 }

@@ -2,15 +2,17 @@
  *
  * Debian's OpenBLAS 0.3.21 does not know processors younger than itself and falls
  * back to its SSE3 kernels ("Prescott"), four to five times slower than its AVX-512
- * ones. The kernels are chosen from OPENBLAS_CORETYPE when the library loads, so a
- * better choice means starting the program once more; lua/main.c does that:
+ * ones. The kernels are chosen from OPENBLAS_CORETYPE when the library loads; we have it
+ * choose again, or, where it cannot, start the program once more. lua/libraries.c does that:
  *
  *   BlasPlan plan = blas_plan(getenv("OPENBLAS_CORETYPE"), getenv("QUENCH_BLAS"));
- *   if (plan.action == BLAS_RESTART) setenv(...), exec(...);
+ *   if (plan.action == BLAS_RESTART && !blas_choose(&plan)) setenv(...), exec(...);
  *
  * A value the user has set is never touched. */
 #ifndef quench_blas_h
 #define quench_blas_h
+
+#include <stdbool.h>
 
 #include "base/status.h"
 
@@ -37,5 +39,9 @@ typedef struct BlasPlan {
 /* What to do at start. set: OPENBLAS_CORETYPE; marker: QUENCH_BLAS as left by an earlier start
  * of ours (NULL for the first). Runs the self-check where the choice was ours. */
 BlasPlan blas_plan(const char *set, const char *marker);
+
+/* Does what a plan of BLAS_RESTART wants in this process and sets the plan to BLAS_STAY, with the self-check behind it; takes
+ * OPENBLAS_CORETYPE out of the environment. False, and nothing done, if the library cannot choose again. No product may be running. */
+bool blas_choose(BlasPlan *plan);
 
 #endif

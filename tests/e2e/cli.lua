@@ -28,6 +28,15 @@ tap.test("settings of libraries", function(t)
   local ask = [[$Q -e 'io.write(os.getenv("GOMP_SPINCOUNT") or "", "|", os.getenv("QUENCH_STARTED") or "")']]
   t.equal(sh("unset OMP_WAIT_POLICY GOMP_SPINCOUNT; " .. ask), "|", "what we set for ourselves is not left to others")
   t.equal(sh("GOMP_SPINCOUNT=77 " .. ask), "77|", "what the user set stays")
+  local function spins(set) -- what libgomp says it took, at each start of the program
+    local _, said = sh("unset OMP_WAIT_POLICY GOMP_SPINCOUNT; " .. set .. " OMP_DISPLAY_ENV=verbose $Q -e ''")
+    local last
+    for n in said:gmatch("GOMP_SPINCOUNT = '(%w+)'") do last = n end
+    return last
+  end
+  t.equal(spins(""), "2000", "threads without work spin for 20 us")
+  t.equal(spins("GOMP_SPINCOUNT=77"), "77", "or as long as the user says")
+  t.ok(spins("OMP_WAIT_POLICY=active") ~= "2000", "or as the wait policy says")
 end)
 
 tap.test("a file, from anywhere", function(t)

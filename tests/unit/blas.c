@@ -7,6 +7,21 @@
 #include "base/probe.h"
 #include "tests/tap.h"
 
+/* The library chooses again where it can: what a restart would have brought. */
+static void chosen_here(void) {
+  BlasPlan plan = {.action = BLAS_STAY};
+  ok(!blas_choose(&plan) && strcmp(blas_core(), "Prescott") == 0, "a plan to stay changes nothing");
+  plan = (BlasPlan){.action = BLAS_RESTART, .core = "Haswell"};
+  if (!blas_choose(&plan)) {
+    ok(plan.action == BLAS_RESTART && strcmp(blas_core(), "Prescott") == 0, "a library that cannot choose again is left alone");
+    return;
+  }
+  ok(plan.action == BLAS_STAY && strstr(plan.why, "checked"), "chosen in this process, and checked: %s", plan.why);
+  ok(blas_core_level(blas_core()) == blas_processor_level(), "the kernels of the processor: %s", blas_core());
+  ok(!getenv("OPENBLAS_CORETYPE"), "the variable is gone again");
+  ok(probe_sgemm(300, 1) > 0 && blas_self_check() == OK, "products of the new kernels are right: %s", error_message());
+}
+
 static void from_the_slowest(void) {
   BlasLevel can = blas_processor_level();
   ok(strcmp(blas_core(), "Prescott") == 0, "OpenBLAS took the kernels it was told to: %s", blas_core());
@@ -41,5 +56,6 @@ int main(int argc, char **argv) {
   ok(blas_core_level("skylakex") == BLAS_AVX512 && blas_core_level("Zen") == BLAS_AVX2 && blas_core_level("Prescott") == BLAS_SSE,
      "levels of the kernels by name");
   ok(probe_fma(0.001) > 0.1 && probe_sgemm(64, 1) > 0, "probes give a rate");
+  if (blas_processor_level() >= BLAS_AVX2) chosen_here();
   return done();
 }

@@ -22,6 +22,7 @@
 #include "kernel/cpu/amx.h"
 
 #include "kernel/cpu/bf16.h"
+#include "kernel/workspace.h"
 
 #if REAL_BITS == 32 && defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
 #pragma GCC target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")
@@ -44,8 +45,8 @@ enum {
 
 typedef uint16_t bf16;
 
-static _Thread_local bf16 packed_a[KC / KB * STEP(1)] __attribute__((aligned(64)));
-static _Thread_local bf16 packed_b[NC / BLOCK * (KC / KB) * STEP(1)] __attribute__((aligned(64)));
+static _Thread_local bf16 *packed_a, *packed_b; /* this thread's workspace */
+_Static_assert(KC / KB * STEP(1) * sizeof(bf16) <= WORKSPACE_A && NC / BLOCK * (KC / KB) * STEP(1) * sizeof(bf16) <= WORKSPACE_B, "they fit");
 
 /* ---- is it there ---- */
 
@@ -268,6 +269,7 @@ INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int6
   __asm__ volatile("" ::"r"(&config) : "memory"); /* gcc 12 takes only the first 8 bytes of the configuration for used */
   _tile_loadconfig(&config);
   const int64_t chunk = product_chunk(p, NC);
+  packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC / parts) {
       int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC / parts), panel = (kc + KB - 1) / KB * STEP(parts);

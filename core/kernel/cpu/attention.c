@@ -16,6 +16,7 @@
 #include "kernel/cpu/cpu.h"
 #include "kernel/cpu/gemm.h"
 #include "kernel/cpu/vmath.h"
+#include "kernel/workspace.h"
 
 enum { BLOCK = 64 }; /* queries and keys of a tile: 16 KiB of f32, so two to four tiles stay in the second-level cache */
 
@@ -153,7 +154,7 @@ static bool worth_threads(const Attention *a) { return a->batch * a->heads * a->
 
 void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse) {
   const int64_t group = a->heads / a->kv_heads, blocks = (a->time + BLOCK - 1) / BLOCK;
-#pragma omp parallel for collapse(3) schedule(dynamic) if (worth_threads(a))
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
       for (int64_t c = 0; c < blocks; c++) {
@@ -209,7 +210,7 @@ static void backward_head(const Attention *a, const Operands *x) {
 
 void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads dq, Heads dk, Heads dv) {
   const int64_t group = a->heads / a->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic) if (worth_threads(a))
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .dk = head_of(dk, b, g), .dv = head_of(dv, b, g)};
@@ -254,7 +255,7 @@ static void tangent_block(const Attention *a, int64_t i, int64_t m, const Operan
 void K(attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads tq, Heads tk, Heads tv, Heads to,
                           void *tlse) {
   const int64_t group = a->heads / a->kv_heads, blocks = (a->time + BLOCK - 1) / BLOCK;
-#pragma omp parallel for collapse(3) schedule(dynamic) if (worth_threads(a))
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
       for (int64_t c = 0; c < blocks; c++) {
@@ -312,7 +313,7 @@ static void backward_tangent_head(const Attention *a, const Operands *x) {
 void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,
                                    Heads tv, Heads to, const void *tlse, Heads t_do, Heads tdq, Heads tdk, Heads tdv) {
   const int64_t group = a->heads / a->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic) if (worth_threads(a))
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .tk = head_of(tk, b, g), .tv = head_of(tv, b, g),

@@ -13,6 +13,7 @@
 
 #if REAL_BITS == 32
 #include "kernel/cpu/vector.h"
+#include "kernel/workspace.h"
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -24,8 +25,8 @@ enum {
   KC = 512, MC = 64, NC = 16 * NR
 };
 
-static _Thread_local float packed_a[MC * KC] __attribute__((aligned(64))); /* panels of MR rows, k-major */
-static _Thread_local float packed_b[NC * KC] __attribute__((aligned(64))); /* panels of NR columns, k-major */
+static _Thread_local float *packed_a, *packed_b; /* this thread's workspace: panels of MR rows and of NR columns, k-major */
+_Static_assert(MC * KC * sizeof(float) <= WORKSPACE_A && NC * KC * sizeof(float) <= WORKSPACE_B, "a block of each operand fits");
 
 float bf16_round(float x) {
   uint32_t bits;
@@ -91,6 +92,7 @@ static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, 
 
 static void whole_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   int64_t ai = p->transpose_a ? 1 : p->lda, ak = p->transpose_a ? p->lda : 1, bj = p->transpose_b ? p->ldb : 1, bk = p->transpose_b ? 1 : p->ldb;
+  packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += NC)
     for (int64_t k = 0; k < p->k; k += KC) {
       int64_t n = least(j1 - j, NC), kc = least(p->k - k, KC);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "kernel/cpu/bf16.h"
+#include "kernel/workspace.h"
 
 enum {
   KB = 32, PAIRS = KB / 2,   /* k of a block, and the pairs of them */
@@ -26,8 +27,8 @@ enum {
 };
 #define INLINE static inline __attribute__((always_inline))
 
-static _Thread_local uint32_t packed_a[MC * KC / 2] __attribute__((aligned(64)));
-static _Thread_local uint32_t packed_b[NC * KC / 2] __attribute__((aligned(64)));
+static _Thread_local uint32_t *packed_a, *packed_b; /* this thread's workspace */
+_Static_assert(MC * KC / 2 * sizeof(uint32_t) <= WORKSPACE_A && NC * KC / 2 * sizeof(uint32_t) <= WORKSPACE_B, "a block of each operand fits");
 
 static bool detect(void) {
   unsigned a, b, c, d, low, high;
@@ -195,6 +196,7 @@ static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, 
 
 void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   const int64_t chunk = product_chunk(p, NC);
+  packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC) {
       const int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC);

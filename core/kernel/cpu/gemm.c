@@ -21,6 +21,7 @@
 #include "kernel/cpu/dot.h"
 #include "kernel/cpu/gemm.h"
 #include "kernel/cpu/vector.h"
+#include "kernel/workspace.h"
 
 #if defined(__AVX512F__)
 enum { MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
@@ -43,8 +44,8 @@ enum {
   WORTH_THREADS = 1 << 18  /* multiply-adds: below, one thread is faster */
 };
 
-static _Thread_local real packed_a[MC * KC] __attribute__((aligned(64)));
-static _Thread_local real packed_b[NC * KC] __attribute__((aligned(64)));
+static _Thread_local real *packed_a, *packed_b; /* this thread's workspace */
+_Static_assert(MC * KC * sizeof(real) <= WORKSPACE_A && NC * KC * sizeof(real) <= WORKSPACE_B, "a block of each operand fits the workspace");
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -254,6 +255,7 @@ static void part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j
   bool small = i1 - i0 <= FEW_ROWS && p->k <= FEW_ROWS;
   const Plan q = {p, !p->transpose_b && i1 - i0 <= FEW_ROWS && (j1 - j0) % VL == 0, p->transpose_a && !small};
   const int64_t chunk = product_chunk(p, NC);
+  packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC) {
       int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC);
@@ -302,7 +304,7 @@ static void choose_grid(const Product *p, const Maker *how, int threads, int64_t
 static int64_t border(int64_t total, int64_t unit, int64_t i, int64_t n) { return least((total + unit - 1) / unit * i / n * unit, total); }
 
 void K(product)(const Product *p) {
-  int threads = omp_in_parallel() || p->m * p->n * p->k < WORTH_THREADS ? 1 : omp_get_max_threads();
+  int threads = p->m * p->n * p->k < WORTH_THREADS ? 1 : workspace_threads();
   Maker how = maker_of(p);
   if (threads == 1) {
     how.part(p, 0, p->m, 0, p->n);

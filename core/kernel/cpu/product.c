@@ -4,6 +4,7 @@
  * other with all threads in each. */
 #include "kernel/cpu/cpu.h"
 #include "kernel/cpu/gemm.h"
+#include "kernel/workspace.h"
 
 enum { SMALL = 1 << 20 }; /* multiply-adds: a smaller product is not shared by several threads if there are others */
 
@@ -55,7 +56,7 @@ void K(gemm)(const Gemm *g) {
   if (g->m == 0 || g->n == 0) return;
   int64_t work = g->m * g->n * g->k;
   if (g->batch > 1 && (work < SMALL || g->batch >= 16)) {
-#pragma omp parallel for schedule(static) if (work * g->batch > PARALLEL_GRAIN)
+#pragma omp parallel for schedule(static) num_threads(workspace_threads()) if (work * g->batch > PARALLEL_GRAIN)
     for (int64_t i = 0; i < g->batch; i++) one(g, i);
   } else {
     for (int64_t i = 0; i < g->batch; i++) one(g, i);
