@@ -153,6 +153,11 @@ tap.test("the page", function(t)
   local page = q.system.read_file(folder .. "/page.md")
   t.ok(page:find("| smoke | 1 | [decay](page/decay-smoke-decay.png) | `quench run decay --scale=smoke` | 0.", 1, true),
     "with scale, figure and command of a recipe in the program", page)
+  t.ok(page:find("| does not hold, one seed |", 1, true), "verdicts on one seed say so", page)
+  local counts = {page:match("Training Dynamics %(arXiv 2510.06213%) | (%d+) | (%d+) | (%d+) | (%d+) | (%d+) |")}
+  t.equal(#counts == 5 and counts[1] + counts[2] + counts[3] + counts[4] + counts[5], 4, "a summary by paper and verdict")
+  t.ok(page:find("| decay | Does the quantization error jump when .- | smoke | %-%-layers=1 .- | [%d.e+]+ tokens, .- | %d+%-%d%d%-%d%d |"),
+    "what was run: question, settings, cost, day", page)
   t.ok(page:find("Machines:\n%- [^\n]*threads, Quench"), "and the machine", page)
   local png = inside .. "/decay/" .. q.system.list(inside .. "/decay")[1] .. "/decay.png"
   local linked = folder .. "/" .. page:match("%]%((page/[^)]+)%)")

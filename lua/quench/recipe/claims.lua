@@ -11,7 +11,7 @@
 
 local options = require "quench.options"
 
-local claims = {}
+local claims = {ONE_SEED = "one seed, no interval"} -- the reason of a verdict by the value alone
 
 --- 97.5 % points of Student's t for 1..30 degrees of freedom.
 local t975 = {12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
@@ -83,7 +83,7 @@ function claims.judge(c, results, params)
     out.verdict, out.reason = "not decidable", reason
   else
     out.verdict, out.value, out.low, out.high, out.n = verdict(c, m), m.value, m.low, m.high, m.n
-    if m.n == 1 and not m.low then out.reason = "one seed, no interval" end
+    if m.n == 1 and not m.low then out.reason = claims.ONE_SEED end
   end
   return out
 end

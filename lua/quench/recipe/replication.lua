@@ -94,7 +94,12 @@ end
 
 -- ---- the table -------------------------------------------------------------------------
 
-local VERDICT = {["not decidable"] = "not decidable here"}
+--- The verdict for people: one seed, judged by its value alone, says so.
+local function verdict_of(j)
+  if j.verdict == "not decidable" then return "not decidable here" end
+  return j.verdict .. (j.reason == claims.ONE_SEED and ", one seed" or "")
+end
+
 local HEAD = {"recipe", "claim", "the paper", "found here", "true where", "verdict", "scale", "seeds", "figure", "command", "minutes"}
 
 local function row(list)
@@ -108,7 +113,7 @@ local function rows(record, figure_of)
   local figures, out = {}, {}
   for i, file in ipairs(record.figures) do figures[i] = figure_of(record, file, scale) end
   for i, j in ipairs(record.claims) do
-    out[i] = row{record.recipe, j.id .. ": " .. j.text, j.source or "-", claims.measured(j), j.region, VERDICT[j.verdict] or j.verdict,
+    out[i] = row{record.recipe, j.id .. ": " .. j.text, j.source or "-", claims.measured(j), j.region, verdict_of(j),
       scale, record.seeds, #figures > 0 and table.concat(figures, ", ") or "-", command, ("%.1f"):format(record.seconds / 60)}
   end
   return out
@@ -128,14 +133,57 @@ end
 
 -- ---- the page --------------------------------------------------------------------------
 
+local PAPERS = {{"Training Dynamics", "Training Dynamics (arXiv 2510.06213)"}, {"Beyond Outliers", "Beyond Outliers (arXiv 2509.23500)"},
+  {"", "other papers, and questions of this project"}}
+
+--- Which of PAPERS a claim is of: the first that its source begins with.
+local function paper_of(j)
+  for i, paper in ipairs(PAPERS) do
+    if (j.source or ""):find(paper[1], 1, true) == 1 or paper[1] == "" then return i end
+  end
+end
+
+--- How many claims of each paper got each verdict.
+local function summary(list)
+  local counts, kinds = {}, {"holds", "holds, one seed", "does not hold", "does not hold, one seed", "not decidable here"}
+  for i in ipairs(PAPERS) do counts[i] = {} end
+  for _, record in ipairs(list) do
+    for _, j in ipairs(record.claims) do
+      local of, verdict = counts[paper_of(j)], verdict_of(j)
+      of[verdict] = (of[verdict] or 0) + 1
+    end
+  end
+  local lines = {row{"claims of", unpack(kinds)}, "| --- |" .. (" --- |"):rep(#kinds) .. "\n"}
+  for i, paper in ipairs(PAPERS) do
+    local cells = {paper[2]}
+    for k, kind in ipairs(kinds) do cells[k + 1] = counts[i][kind] or 0 end
+    lines[#lines + 1] = row(cells)
+  end
+  return table.concat(lines) .. "\n"
+end
+
+--- What was run: each recipe's question, settings and planned cost.
+local function runs_table(list)
+  local lines = {"\n## Runs\n\n", row{"recipe", "question", "scale", "settings that are not the default", "planned cost of a seed", "finished"},
+    "| --- | --- | --- | --- | --- | --- |\n"}
+  for _, record in ipairs(list) do
+    local r = record.declared
+    local plan = r.plan and r.plan(record.parameters)
+    lines[#lines + 1] = row{record.recipe, r.doc, (origin(record)), report.arguments(r, record.parameters), plan and plan.note or "-",
+      record.finished:sub(1, 10)}
+  end
+  return table.concat(lines)
+end
+
 local INTRODUCTION = [[
 # What the papers found, and what we found
 
 Made by `quench replication` from the results of finished runs, not written by hand; `make replication` makes it again from `out/`.
 One row a claim. "The paper": where it stands, with the paper's numbers. "Found here": mean and 95 % interval over seeds (Student's),
 or over the recipe's own resampling. A claim holds if the whole interval lies where it is true, does not hold if the whole interval lies
-outside, and is not decidable here otherwise; one seed is judged by its value alone and says so. Minutes are those of all seeds
-on the machine named below; work that a recipe found done by another is counted there.
+outside, and is not decidable here otherwise; one seed is judged by its value alone and says so. Nothing is corrected for the number of
+claims. Models here are far smaller than the papers': "Runs", at the end, has their settings. Minutes are those of all seeds on the
+machine named below; work that a recipe found done by another is counted there.
 
 ]]
 
@@ -152,7 +200,11 @@ local function machines(list)
 end
 
 --- Writes the page, and its figures into the folder beside it. Returns how many rows it has.
-local function write_page(path, list, scale)
+local function write_page(path, all, scale)
+  local list = {}
+  for _, record in ipairs(all) do
+    if not scale or origin(record) == scale then list[#list + 1] = record end
+  end
   local folder = path:gsub("%.md$", "")
   if folder == path then error(("--write=%s: the page's name ends in .md"):format(path), 0) end
   local function figure_of(record, file, run_scale)
@@ -162,8 +214,8 @@ local function write_page(path, list, scale)
     system.write_file(folder .. "/" .. name, system.read_file(record.folder .. "/" .. file))
     return ("[%s](%s/%s)"):format(file:gsub("%.png$", ""), folder:match("[^/]+$"), name)
   end
-  local text, count = table_text(list, figure_of, scale)
-  system.write_file(path, INTRODUCTION .. text .. machines(list))
+  local text, count = table_text(list, figure_of)
+  system.write_file(path, INTRODUCTION .. summary(list) .. text .. runs_table(list) .. machines(list))
   return count
 end
 
