@@ -1,0 +1,218 @@
+/* The dense Hessian (f64) of a small net around every op of the table: its columns forward over reverse, against reverse over
+ * reverse and against central differences of the gradient. The recorded gradients are walked, and an op of the table that stood
+ * in none of them is a failure: a new op needs a line here. */
+#include "autograd/graph.h"
+#include "autograd/ops/ops.h"
+#include "tests/unit/op_check.h"
+
+extern const OpInfo *const unary_ops[];
+enum { MOST = 64 };
+
+/* --- which ops were met --- */
+
+static const OpInfo *met[256];
+static int met_count;
+
+static bool was_met(const OpInfo *op) {
+  for (int i = 0; i < met_count; i++)
+    if (met[i] == op) return true;
+  return false;
+}
+
+static void note_ops(int count, Tensor *const *g) {
+  Walk w;
+  if (walk_make(&w, count, g) != OK) return;
+  for (int i = 0; i < w.count; i++)
+    if (!was_met(w.nodes[i]->op)) met[met_count++] = w.nodes[i]->op;
+  walk_free(&w);
+}
+
+/* --- dense Hessians --- */
+
+static double *entry(const Subject *s, Tensor *const *list, int64_t at) { /* the at-th number of a list of dense tensors */
+  for (int i = 0; i < s->inputs; at -= tensor_numel(list[i++]))
+    if (at < tensor_numel(list[i])) return (double *)tensor_data(list[i]) + at;
+  return NULL;
+}
+
+/* Column j by a tangent of the recorded gradient, and by the gradient of its j-th entry. */
+static bool column(Subject *s, Tensor *const *g, int64_t j, double *forward, double *reverse) {
+  Tensor *hv[8], *inner = NULL;
+  Pool p = pool_open();
+  for (int i = 0; i < s->inputs; i++) tensor_fill(s->along[i], 0);
+  *entry(s, s->along, j) = 1;
+  bool good = graph_jvp(s->inputs, g, s->inputs, s->in, s->along, true, hv) == OK;
+  if (good) collect(s->inputs, hv, forward);
+  for (int i = 0; good && i < s->inputs; i++) {
+    Tensor *term = op_sum(op_mul(g[i], op_detach(s->along[i])), ALL_AXES, false);
+    inner = inner ? op_add(inner, term) : term;
+  }
+  good = good && inner && graph_grad(1, &inner, NULL, s->inputs, s->in, false, hv) == OK;
+  if (good) collect(s->inputs, hv, reverse);
+  pool_close(p);
+  return good;
+}
+
+/* Column j by differences of the gradient. */
+static void differences(Subject *s, int64_t j, int64_t n, double *out) {
+  double up[MOST], down[MOST], *x = entry(s, s->in, j), keep = *x, h = 1e-5;
+  *x = keep + h, gradients(s, up);
+  *x = keep - h, gradients(s, down);
+  *x = keep;
+  for (int64_t i = 0; i < n; i++) out[i] = (up[i] - down[i]) / (2 * h);
+}
+
+/* round: relative size of rounding in f's own type. */
+static void dense(const char *name, Subject *s, int64_t n, double round) {
+  static double forward[MOST * MOST], reverse[MOST * MOST], numeric[MOST * MOST];
+  Tensor *loss = loss_of(s), *g[8];
+  bool good = loss && graph_grad(1, &loss, NULL, s->inputs, s->in, true, g) == OK;
+  if (good) note_ops(s->inputs, g);
+  for (int64_t j = 0; good && j < n; j++) good = column(s, g, j, forward + j * n, reverse + j * n);
+  if (!ok(good, "%s: a Hessian of %d numbers", name, (int)n)) {
+    printf("# %s\n", error_message());
+    return;
+  }
+  compare(name, "forward over reverse is reverse over reverse", n * n, forward, reverse, 1e4 * round);
+  for (int64_t j = 0; j < n; j++) differences(s, j, n, numeric + j * n);
+  if (round < 1e-10) compare(name, "and is what differences of the gradient say", n * n, forward, numeric, 2e-6);
+}
+
+static void hessian_in(double round, const char *name, OpFunction f, void *context, int inputs, const Shape *shapes) {
+  Pool p = pool_open();
+  Subject s = {.f = f, .context = context, .inputs = inputs};
+  int64_t n = 0;
+  for (int i = 0; i < inputs; i++) {
+    s.in[i] = random_tensor(shapes[i]), s.along[i] = random_tensor(shapes[i]);
+    s.in[i]->requires_grad = true;
+    n += tensor_numel(s.in[i]);
+  }
+  Tensor *y = f(s.in, context);
+  if (!y || n > MOST) {
+    ok(false, "%s runs, with at most %d parameters", name, MOST);
+    printf("# %s\n", error_message());
+  } else {
+    Shape out = {.ndim = y->ndim};
+    memcpy(out.shape, y->shape, sizeof out.shape);
+    s.weight = random_tensor(out);
+    dense(name, &s, n, round);
+  }
+  pool_close(p);
+}
+static void hessian(const char *name, OpFunction f, void *context, int inputs, const Shape *shapes) {
+  hessian_in(1e-15, name, f, context, inputs, shapes);
+}
+
+/* --- the nets --- */
+#define NET(name) static Tensor *name(Tensor *const *x, void *context)
+
+NET(unary) { /* positive arguments, where all are defined and none has a kink */
+  Tensor *e = op_exp(x[0]);
+  return op_mul(op_unary_named(context, e), e);
+}
+NET(scalars) {
+  (void)context;
+  Tensor *e = op_exp(x[0]);
+  return op_add_scalar(op_mul_scalar(op_pow_scalar(op_clamp(e, 0.9, 2), 2.5), 0.7), 0.3);
+}
+NET(arithmetic) {
+  (void)context;
+  Tensor *e = op_exp(x[0]), *sum = op_add(e, op_square(x[1]));
+  return op_sub(op_pow(sum, op_mul(x[0], x[1])), op_div(x[1], e));
+}
+NET(choices) {
+  (void)context;
+  Tensor *square = op_square(x[0]), *condition = op_compare("gt", op_detach(x[0]), op_detach(x[1]));
+  return op_add(op_maximum(square, x[1]), op_mul(op_minimum(x[0], square), op_where(condition, op_exp(x[0]), square)));
+}
+NET(shapes) {
+  (void)context;
+  Tensor *y = op_reshape(op_permute(op_tanh(x[0]), (int[]){2, 0, 1}), 2, (int64_t[]){2, 6}), *part[2];
+  if (op_split(y, 1, 2, (int64_t[]){2, 4}, part) != OK) return NULL;
+  Tensor *wide = op_concat(2, (Tensor *[]){op_pad(part[0], 1, 1, 0), op_narrow(y, 1, 2, 3)}, 1);
+  Tensor *summed = op_sum_to(op_mul(wide, op_contiguous(op_transpose(op_transpose(wide, 0, 1), 0, 1))), 2, (int64_t[]){1, 6});
+  return op_add(op_mul(op_expand(summed, 2, (int64_t[]){3, 6}), op_identity(op_exp(op_expand(summed, 2, (int64_t[]){3, 6})))), op_sum(part[1], ALL_AXES, false));
+}
+NET(dense_again) { return (void)context, op_square(op_contiguous(op_transpose(op_exp(x[0]), 0, 1))); }
+NET(reductions) {
+  (void)context;
+  Tensor *y = op_exp(x[0]), *a = op_mul(op_sum(y, 0, true), op_max(y, 1, true));
+  Tensor *b = op_mul(op_softmax(x[0], -1), op_logsumexp(x[0], 0, true));
+  return op_add(op_add(a, b), op_mul(op_cumsum(y, 1), op_min(op_square(y), 1, true)));
+}
+NET(products) { return (void)context, op_matmul(op_tanh(op_matmul(x[0], x[1])), op_transpose(x[1], 0, 1)); }
+NET(linears) {
+  (void)context;
+  Tensor *h = op_linear_activated(x[0], x[1], x[2], "gelu");
+  return op_linear_add(h, op_tanh(x[1]), NULL, op_tanh(h));
+}
+
+static Tensor *cosines, *sines, *ids; /* constants, owned by main's pool */
+
+NET(turned) {
+  (void)context;
+  Heading h = {.width = 2, .rotated = 2, .group = 2, .turned = 1};
+  Tensor *y = op_linear_turned(x[0], x[1], NULL, cosines, sines, h);
+  return op_mul(op_turn_heads(op_tanh(y), cosines, sines, h), y);
+}
+NET(indexed) {
+  (void)context;
+  Tensor *rows = op_embedding(op_tanh(x[0]), ids);
+  return op_mul(op_pick(op_exp(rows), ids), op_sum(rows, 1, false));
+}
+NET(layer_normed) { return (void)context, op_layer_norm(op_tanh(x[0]), x[1], x[2], 1e-3); }
+NET(rms_normed) { return (void)context, op_rms_norm(op_tanh(x[0]), x[1], 1e-3); }
+NET(likelihood) { return (void)context, op_cross_entropy(op_exp(x[0]), ids); }
+NET(attended) {
+  (void)context;
+  Tensor *turn = op_rotary(x[0], cosines, sines, 2, false);
+  return op_attention(turn, op_tanh(x[1]), op_exp(x[2]), 0.7, 0);
+}
+NET(sequence) {
+  (void)context;
+  Tensor *y = op_conv1d(op_tanh(x[0]), x[1], NULL);
+  return op_scan(op_tanh(y), op_exp(y), 1);
+}
+NET(dropped) {
+  (void)context;
+  Random r = random_stream(7, "test");
+  return op_dropout(op_exp(x[0]), 0.4, &r);
+}
+NET(rotated) { return (void)context, op_hadamard(op_exp(x[0]), 0, false); }
+NET(replaced) { /* a surrogate with the true slope (which it takes as a constant), so that differences may judge it */
+  (void)context;
+  Tensor *slope = op_add_scalar(op_mul_scalar(op_detach(x[0]), 0), 0.7);
+  return op_exp(op_surrogate(op_mul_scalar(op_detach(x[0]), 0.7), 1, (Tensor *[]){x[0]}, &slope));
+}
+NET(rounded) { return (void)context, op_cast(op_exp(op_cast(op_tanh(x[0]), F32)), F64); }
+
+int main(void) {
+  Pool p = pool_open();
+  double c[4], s[4];
+  for (int i = 0; i < 4; i++) c[i] = cos(i), s[i] = sin(i);
+  cosines = tensor_of(F64, (Shape){2, {4, 1}}, c), sines = tensor_of(F64, (Shape){2, {4, 1}}, s);
+  ids = tensor_of(I32, (Shape){1, {3}}, (double[]){0, 2, 2});
+  for (int i = 0; unary_ops[i]; i++) hessian(unary_ops[i]->name, unary, (void *)unary_ops[i]->name, 1, (Shape[]){{2, {2, 3}}});
+  hessian("scalars", scalars, NULL, 1, (Shape[]){{1, {7}}});
+  hessian("arithmetic, broadcast", arithmetic, NULL, 2, (Shape[]){{2, {3, 4}}, {1, {4}}});
+  hessian("choices", choices, NULL, 2, (Shape[]){{2, {3, 4}}, {1, {4}}});
+  hessian("shapes", shapes, NULL, 1, (Shape[]){{3, {2, 3, 2}}});
+  hessian("contiguous", dense_again, NULL, 1, (Shape[]){{2, {3, 4}}});
+  hessian("reductions", reductions, NULL, 1, (Shape[]){{2, {3, 4}}});
+  hessian("matmul", products, NULL, 2, (Shape[]){{2, {3, 4}}, {2, {4, 5}}});
+  hessian("linear", linears, NULL, 3, (Shape[]){{2, {3, 4}}, {2, {4, 4}}, {1, {4}}});
+  hessian("turned heads", turned, NULL, 2, (Shape[]){{3, {1, 4, 3}}, {2, {4, 3}}});
+  hessian("indexing", indexed, NULL, 1, (Shape[]){{2, {3, 4}}});
+  hessian("layer_norm", layer_normed, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
+  hessian("rms_norm", rms_normed, NULL, 2, (Shape[]){{2, {3, 5}}, {1, {5}}});
+  hessian("cross_entropy", likelihood, NULL, 1, (Shape[]){{2, {3, 4}}});
+  hessian("attention", attended, NULL, 3, (Shape[]){{4, {1, 3, 2, 2}}, {4, {1, 3, 1, 2}}, {4, {1, 3, 1, 2}}});
+  hessian("conv1d and scan", sequence, NULL, 2, (Shape[]){{3, {1, 4, 3}}, {2, {3, 2}}});
+  hessian("dropout", dropped, NULL, 1, (Shape[]){{2, {3, 4}}});
+  hessian("hadamard", rotated, NULL, 1, (Shape[]){{2, {2, 4}}});
+  hessian("surrogate", replaced, NULL, 1, (Shape[]){{1, {5}}});
+  hessian_in(1e-7, "cast", rounded, NULL, 1, (Shape[]){{1, {5}}}); /* f32 inside: differences cannot judge it */
+  for (int i = 0; op_table[i]; i++) ok(was_met(op_table[i]), "%s stood in a gradient whose Hessian was checked", op_table[i]->name);
+  pool_close(p);
+  return done();
+}
