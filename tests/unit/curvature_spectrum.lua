@@ -169,6 +169,24 @@ tap.test("Hutch++", function(t)
   t.ok(sum(better) < sum(plain) / 10, "ten times less variance on a decaying spectrum", ("%g against %g"):format(sum(better), sum(plain)))
 end)
 
+tap.test("a loss that is NaN or infinite", function(t)
+  local w = normal(4):requires_grad()
+  for text, number in pairs{NaN = 0 / 0, infinite = 1 / 0} do
+    local function loss(factor) return w:square():sum() * factor end
+    for _, name in ipairs{"top", "trace", "diagonal", "density", "quadratic"} do
+      t.fails(function() curvature[name](loss, {w}, with{batches = {1, number}, direction = name == "quadratic" and {w} or nil}) end,
+        "the loss of batch 2 is " .. text, name .. ", " .. text)
+    end
+  end
+  t.fails(function() curvature.critical_sharpness(function() return w:sum() * (0 / 0) end, {w}, {direction = {w}}) end, "the loss is NaN",
+    "critical sharpness")
+  t.fails(function() curvature.trace(function() return w:square():sum() end, {w}, with{steps = {0 / 0}}) end, "steps holds NaN", "steps")
+  local function outputs() return w * (0 / 0), q.tensor({1}, "i32") end
+  t.fails(function() curvature.ggn(function() local z, y = outputs() return z:view(1, 4), y end, {w}) end, "loss of batch 1 is NaN",
+    "Gauss-Newton")
+  t.fails(function() curvature.trace(curvature.matrix(symmetric(3)), with{samples = 5, method = "hutch++"}) end, "6 or more", "hutch++ of five")
+end)
+
 tap.test("traces of parts in one pass, and weighted by step sizes", function(t)
   local w, u, b = normal(3, 4):requires_grad(), normal(2, 3):requires_grad(), normal(3):requires_grad()
   local x = normal(9, 4)
@@ -279,6 +297,18 @@ tap.test("progress and Ctrl-C", function(t)
   local density = curvature.density(op, {steps = 20, starts = 2, progress = press})
   t.equal(#density.rules[1].nodes, 6, "a density so far: a rule of fewer nodes")
   t.ok(density.interrupted and density.products == 6, "marked as such")
+  local second = curvature.density(op, {steps = 20, starts = 4, progress = function(i)
+    if i == 29 then io.popen("kill -INT " .. q.system.process()):close() end
+  end})
+  t.ok(second.interrupted and #second.rules[2].nodes == 9 and second.mean.error and second.error[200],
+    "stopped in its second start: a band of two rules, the second of nine nodes")
+  for _, method in ipairs{"hutchinson", "hutch++"} do
+    t.fails(function()
+      curvature.trace(op, {samples = 30, method = method, progress = function(i)
+        if i == 1 then io.popen("kill -INT " .. q.system.process()):close() end
+      end})
+    end, "interrupted", method .. ": one sample has no error, it raises")
+  end
   t.near(density.mean.value, curvature.density(op, with{steps = 6, starts = 1}).mean.value, 1e-12, "with the right moments")
   local diagonal = curvature.diagonal(op, {samples = 500, progress = press})
   local six = curvature.diagonal(op, with{samples = 6})

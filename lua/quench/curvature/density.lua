@@ -73,9 +73,9 @@ function M.density(...)
     run, rules[#rules + 1] = nil, {nodes = nodes, weights = weights}
     return #rules == o.starts
   end, 2)
-  if #rules == 0 then -- Ctrl-C in the first start: a rule of fewer nodes, exact to a lower degree
+  if interrupted and run and #run.t > 1 then -- the start that Ctrl-C met: a rule of fewer nodes, exact to a lower degree
     local nodes, weights = rule(run)
-    rules[1] = {nodes = nodes, weights = weights}
+    rules[#rules + 1] = {nodes = nodes, weights = weights}
   end
   if run then run.basis:free() end
   local low, high, span = range_of(rules, 0.05)

@@ -33,8 +33,22 @@ function M.new(name, goal, o, make_term)
     dimension = goal.layout.dimension, dtype = goal.layout.dtype, weights = goal.weights, memory = o.memory,
     terms = {}, products = 0, cost = {batches = #goal.closures},
   }, Operator)
-  for b = 1, #goal.closures do self.terms[b] = make_term(b) end
+  for b = 1, #goal.closures do
+    local term = make_term(b)
+    self.terms[b] = term
+    local build = term.build
+    term.build = function() return M.finite(goal.what, b, build()) end
+  end
   return self
+end
+
+--- The graph, unless its loss is NaN or infinite: products would be NaN then, and estimates of them.
+function M.finite(what, b, graph)
+  local loss = graph.loss
+  if loss and not (math.abs(loss) < math.huge) then
+    options.fail("%s: the loss of batch %d is %s", what, b, loss ~= loss and "NaN" or "infinite")
+  end
+  return graph
 end
 
 --- A batch's part of an operator. build() makes the graph that product(graph, views, indices) uses; a product wants

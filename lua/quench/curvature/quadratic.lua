@@ -159,6 +159,7 @@ function M.critical_sharpness(...)
   return goal:moving(function(move)
     local d = goal.layout:flatten(o.direction, "direction")
     local start, used, fall = goal:mean(goal:evaluate()), 1, 0
+    if not (math.abs(start) < math.huge) then options.fail("%s: the loss is %s", what, start ~= start and "NaN" or "infinite") end
     local function rises(rate)
       used = used + 1
       q.scope(function() move(d * -rate) end)

@@ -6,6 +6,7 @@
 -- a third gives the trace there exactly, and Hutchinson runs on what is left, which is small.
 
 local q = require "quench"
+local options = require "quench.options"
 local operator = require "quench.curvature.operator"
 local estimate = require "quench.curvature.estimate"
 local basis = require "quench.curvature.basis"
@@ -74,7 +75,7 @@ local function hutchinson(op, o)
     rows[#rows + 1] = by_group(dots, of, #labels)
     values[#rows] = total(dots)
     return precise(values, o.precision), {trace = estimate.mean(values)}
-  end)
+  end, 2)
   for i = #rows, #values + 1, -1 do rows[i] = nil end -- a round that was cut in two
   return estimate.of(values, {name = "trace", products = #values, groups = group_estimates(rows, labels), interrupted = interrupted})
 end
@@ -119,6 +120,7 @@ function Sketch:sample()
 end
 
 local function hutch(op, o)
+  if o.samples < 6 then options.fail("%s: hutch++ needs samples = 6 or more, two products a third, got %d", M.spec.name, o.samples) end
   local s = sketch(op, q.stream(o.seed, "curvature/trace"), math.max(1, math.floor(o.samples / 3)))
   local products, interrupted = estimate.loop(o, "trace (hutch++)", 3 * s.third, op, function(i)
     if i <= s.third then s:widen() return false, {trace = estimate.mean(s.plain)} end
@@ -135,7 +137,11 @@ end
 --- q.curvature.trace
 function M.trace(a, b, given)
   local op, o = operator.resolve(M.spec, a, b, given)
-  if o.steps then op = op:scaled(op.layout:flatten(o.steps, "steps", true)) end
+  if o.steps then
+    local steps = op.layout:flatten(o.steps, "steps", true)
+    if not steps:all_finite() then options.fail("%s: steps holds NaN or infinity", M.spec.name) end
+    op = op:scaled(steps)
+  end
   local e = (o.method == "hutch++" and hutch or hutchinson)(op, o)
   e.cost = op.cost
   if o.steps then -- rounding spreads evenly over +-s/2: variance s^2/12, half of it times H_ii
