@@ -82,7 +82,8 @@ end
 
 local function figure(trunc)
   return function(runs)
-    return q.plot.grid{columns = 2, panel(runs, "R", trunc), panel(runs, "A", trunc, true), panel(runs, "B", trunc), panel(runs, "C", trunc)}
+    return q.plot.grid{columns = 2, share = "x", panel(runs, "R", trunc), panel(runs, "A", trunc, true), panel(runs, "B", trunc),
+      panel(runs, "C", trunc)}
   end
 end
 

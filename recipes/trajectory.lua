@@ -106,7 +106,10 @@ return q.recipe{
     {"lawa", "integer", default = 0, min = 0, doc = "also the mean of each this many checkpoints in a row; 0: none"},
   },
   scales = lab.trunk_scales(),
-  run = run, plan = plan, figures = {trajectory = function(runs) return q.trajectory.figure(runs[1]) end},
+  run = run, plan = plan,
+  figures = {trajectory = function(runs) return q.trajectory.figure(runs[1]) end, paper = function()
+    return q.plot.grid{columns = 1, lab.paper_panel("trajectory, losses", "auto"), lab.paper_panel("trajectory, errors", "auto")}
+  end},
   claims = {
     {"C1", "the 3-bit error jumps while the rate decays: end against start, difference over sum (half of the paper's)",
       measure = jump "3", above = 0.16, source = SOURCE .. "4.73e-2 to 9.1e-2"},

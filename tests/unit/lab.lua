@@ -122,7 +122,7 @@ tap.test("the papers' numbers", function(t)
   t.near({panel[2].y[1], panel[2].y[6]}, {0.835, 0.938}, 0, "cooldowns at their ends, in percent: table T3")
   t.ok(panel[1][1] == "line" and panel[2][1] == "points", "known along the constant rate, and at ends only")
   for _, name in ipairs{"decay, 3 bits", "decay, loss", "peak rate, 4 bits", "peak rate, 3 bits", "peak rate, losses", "averages, loss",
-    "averages, 3-bit loss", "averages, 3 bits"} do
+    "averages, 3-bit loss", "averages, 3 bits", "trajectory, errors", "trajectory, losses"} do
     for _, layer in ipairs(lab.paper_panel(name)) do t.equal(#layer.x, #layer.y, name .. ": " .. layer.label) end
   end
   t.equal(lab.paper_values("rho").shampoo .. " " .. select(2, lab.paper_values "rho"), "0.879 Beyond Outliers, Table 10", "a table")

@@ -18,10 +18,11 @@ local STABLE = {1, 2, 3, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90}
 local ENDS = {10.5, 28.3, 46.0, 63.8, 81.8, 99.5}
 local TENS = {10, 20, 30, 40, 50, 60, 70, 80, 90, 99.5}
 local LATE = {30, 50, 70, 80, 90, 95, 98, 99.6}
+local TRILLIONS = {0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10.2, 10.4, 10.6, 10.8, 11, 11.1}
 local COOLED = {40.7, 61.9, 82.8, 99.7}
 local ERROR3, ERROR4, LOSS, LOSS3 = "3-bit error (%)", "4-bit error (%)", "validation loss (nats)", "3-bit loss (nats)"
 
---- Curves of figures: name -> {source, y axis, curves, x axis if it is not tokens}.
+--- Curves of figures: name -> {source, y axis, curves, x axis if it is not billions of tokens}.
 local curves = {
   ["decay, 4 bits"] = {"Fig. 4a", ERROR4, {
     curve("constant rate", 1, "circle", STABLE, {0.19, 0.27, 0.34, 0.40, 0.41, 0.43, 0.47, 0.51, 0.51, 0.52, 0.51, 0.54, 0.54, 0.54}),
@@ -44,6 +45,18 @@ local curves = {
   ["peak rate, losses"] = {"Fig. 6c, at the ends", LOSS3, {
     curve("peak 3e-4", 1, "circle", {3.428}, {3.767}), curve("peak 1e-3", 2, "circle", {3.405}, {3.662}),
     curve("peak 3e-3", 3, "circle", {3.406}, {3.603}), curve("peak 1e-2", 4, "circle", {3.460}, {3.611})}, LOSS},
+  ["trajectory, errors"] = {"Fig. 1, SmolLM3-3B", "error (%)", {
+    curve("3 bits", 3, "up", TRILLIONS, {2.9, 3.26, 4.24, 4.06, 4.33, 4.55, 4.66, 4.78, 4.74, 4.77, 4.75, 4.76, 4.73, 5.03, 5.40, 5.93, 6.83, 8.1,
+      9.1}),
+    curve("4 bits", 2, "square", TRILLIONS, {0.55, 0.61, 0.83, 0.74, 0.79, 0.99, 0.93, 0.97, 0.94, 0.85, 0.89, 0.96, 0.95, 1.00, 1.12, 1.19, 1.35,
+      1.62, 1.81})}, "tokens (trillions)"},
+  ["trajectory, losses"] = {"Fig. 1, SmolLM3-3B", LOSS, {
+    curve("full precision", 1, "circle", {0.2, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10.2, 10.4, 10.6, 10.8, 11, 11.1},
+      {2.858, 2.799, 2.766, 2.742, 2.733, 2.723, 2.719, 2.715, 2.712, 2.711, 2.717, 2.723, 2.711, 2.697, 2.682, 2.659, 2.632, 2.614}),
+    curve("4 bits", 2, "square", {0.2, 0.5, 1, 2, 5, 6, 7, 8, 9, 10, 10.2, 10.6, 10.8, 11, 11.1},
+      {2.884, 2.822, 2.785, 2.764, 2.746, 2.740, 2.736, 2.734, 2.744, 2.749, 2.738, 2.715, 2.696, 2.677, 2.661}),
+    curve("3 bits", 3, "up", {0.2, 0.5, 1, 2, 3, 4, 5, 6, 10, 10.2, 10.8, 11.1},
+      {2.949, 2.918, 2.878, 2.861, 2.857, 2.850, 2.850, 2.843, 2.851, 2.848, 2.840, 2.85})}, "tokens (trillions)"},
   ["averages, loss"] = {"Fig. 7", LOSS, {
     curve("constant rate", 1, "circle", TENS, {3.725, 3.694, 3.678, 3.667, 3.665, 3.657, 3.655, 3.652, 3.652, 3.647}),
     curve("cooldown", 2, "square", COOLED, {3.432, 3.420, 3.412, 3.405}),
