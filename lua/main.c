@@ -72,13 +72,51 @@ static void install_modules(lua_State *L) {
 
 static lua_State *interrupted_state;
 
-/* Runs between two Lua instructions after Ctrl-C. */
+static void stop_hook(lua_State *L, lua_Debug *ar);
+
+/* Is the function that runs one of ours, which knows what an interruption is? */
+static bool ours(lua_State *L, lua_Debug *ar) {
+  lua_getinfo(L, "S", ar);
+  return strncmp(ar->source, "=quench/", 8) == 0;
+}
+
+enum { PATIENCE = 10000, STRIDE = 100 }; /* instructions; or one second */
+static volatile sig_atomic_t waited = -1;  /* instructions since the error was raised, -1: it has not been seen yet */
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Has the user's code had the time to clean up, or to say with clear_interrupt that all is well? */
+static bool patience_ends(lua_State *L) {
+  static double since;
+  if (waited < 0) {
+    since = seconds(), waited = 0;
+    lua_sethook(interrupted_state, stop_hook, LUA_MASKCOUNT, STRIDE);
+    return false;
+  }
+  if (waited < PATIENCE && seconds() - since < 1) return waited += STRIDE, false;
+  if (waited < PATIENCE) waited = PATIENCE;
+  lua_sethook(L, stop_hook, LUA_MASKCOUNT, 1);
+  return true;
+}
+
+/* Runs between two Lua instructions after Ctrl-C and raises an error. Where the user's code catches that one and goes on, as
+ * in `while true do pcall(f) end`, it raises another at every instruction outside of the protected call, until code of ours
+ * has it (the prompt, the end of the program, an estimate that returns what it has) and clears it. */
 static void stop_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lua_sethook(L, NULL, 0, 0);
-  if (!interrupt_pending()) return; /* a long loop has dealt with it */
-  interrupt_clear();
-  luaL_error(L, "interrupted");
+  if (interrupt_pending()) {
+    interrupt_raise();
+    waited = -1, patience_ends(L);
+    luaL_error(L, "interrupted");
+  }
+  if (!interrupt_raised()) {
+    if (!interrupt_noted()) lua_sethook(L, NULL, 0, 0);
+    return;
+  }
+  if (!ours(L, ar) && patience_ends(L)) luaL_error(L, "interrupted");
 }
 
 /* One press stops the action. Three within two seconds end the program: the way out of a
@@ -96,10 +134,8 @@ static void on_interrupt(int signal_number) {
     _exit(128 + signal_number);
   }
   interrupt_request();
-  if (interrupt_noted() && !interrupt_pending()) {
-    if (write(STDERR_FILENO, patience, sizeof patience - 1) < 0) return;
-    return;
-  }
+  waited = -1;
+  if (interrupt_noted() && !interrupt_pending() && write(STDERR_FILENO, patience, sizeof patience - 1) < 0) return;
   lua_sethook(interrupted_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 

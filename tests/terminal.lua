@@ -22,7 +22,7 @@ int waitpid(int process, int *status, int options); int kill(int process, int si
 ]]
 
 local C = ffi.C
-local O_RDWR, O_NOCTTY, TIOCSWINSZ, TIOCSCTTY, POLLIN, WNOHANG = 2, 256, 0x5414, 0x540E, 1, 1
+local O_RDWR, O_NOCTTY, O_NONBLOCK, TIOCSWINSZ, TIOCSCTTY, POLLIN, WNOHANG = 2, 256, 2048, 0x5414, 0x540E, 1, 1
 local SIGKILL, SIGHUP = 9, 1
 
 local terminal = {}
@@ -54,13 +54,14 @@ end
 --- Starts a line of sh in a new terminal. o: columns, rows (0: unknown), pixels = {width, height}, environment, answers.
 function terminal.open(line, o)
   o = o or {}
-  local master = C.posix_openpt(O_RDWR + O_NOCTTY)
+  local master = C.posix_openpt(O_RDWR + O_NOCTTY + O_NONBLOCK)
   if master < 0 or C.grantpt(master) ~= 0 or C.unlockpt(master) ~= 0 then return nil end
   local slave_path = ffi.string(C.ptsname(master))
   local pixels = o.pixels or {0, 0}
   local size = ffi.new("struct window_size", o.rows or 24, o.columns or 80, pixels[1], pixels[2])
   local words, settings = {"sh", "-c", line}, environment(o.environment)
   local arguments, variables = strings(words), strings(settings)
+  local held = C.open(slave_path, O_RDWR + O_NOCTTY) -- until the program has opened its end, ours would read as hung up
   local process = C.fork()
   if process == 0 then
     C.setsid()
@@ -69,14 +70,25 @@ function terminal.open(line, o)
     C.ioctl(slave, TIOCSWINSZ, size)
     for fd = 0, 2 do C.dup2(slave, fd) end
     C.close(master)
+    C.close(held)
     C.execve("/bin/sh", arguments, variables)
     C._exit(127)
   end
-  if process < 0 then C.close(master) return nil end
-  return setmetatable({fd = master, process = process, output = "", at = 1, answers = o.answers or {}, answered = {}}, Session)
+  if process < 0 then C.close(master) C.close(held) return nil end
+  return setmetatable({fd = master, held = held, process = process, output = "", at = 1, answers = o.answers or {}, answered = {}}, Session)
 end
 
-function Session:send(text) C.write(self.fd, text, #text) end
+--- Sends keys. A terminal holds about 4,000 that nobody has read, and a program that writes while nobody reads stops:
+-- so both go in turns. Returns whether all were taken within the time.
+function Session:send(text, seconds)
+  local stop = q.system.clock() + (seconds or 20)
+  while #text > 0 and q.system.clock() < stop do
+    local n = tonumber(C.write(self.fd, text, math.min(#text, 1024)))
+    text = text:sub(math.max(n, 0) + 1)
+    if #text > 0 then self:gather(n > 0 and 0 or 10) end
+  end
+  return text == ""
+end
 
 --- Answers each question that has come since the last look, once each time it is asked.
 function Session:answer()
@@ -89,6 +101,12 @@ function Session:answer()
   end
 end
 
+--- Lets go of the program's end, once it has written something or must have started.
+function Session:let_go()
+  if self.held then C.close(self.held) end
+  self.held = nil
+end
+
 local bytes = ffi.new("char[4096]")
 
 --- Reads what comes within the time. false at the end of output.
@@ -97,6 +115,7 @@ function Session:gather(milliseconds)
   if C.poll(p, 1, milliseconds) <= 0 then return true end
   local n = tonumber(C.read(self.fd, bytes, 4096))
   if n <= 0 then return false end
+  self:let_go()
   self.output = self.output .. ffi.string(bytes, n)
   self:answer()
   return true
@@ -122,6 +141,8 @@ function Session:rest() return self.output:sub(self.at) end
 function Session:close(seconds)
   local stop, status, done = q.system.clock() + (seconds or 20), ffi.new("int[1]"), false
   local function ended() done = done or C.waitpid(self.process, status, WNOHANG) == self.process return done end
+  while self.held and not ended() and q.system.clock() < stop do self:gather(20) end -- nothing written yet
+  self:let_go()
   while self:gather(20) and q.system.clock() < stop do end
   while not ended() and q.system.clock() < stop do q.system.sleep(0.01) end
   local killed = not ended()

@@ -22,7 +22,7 @@ static void push_position(lua_State *L) {
 
 int bind_raise(lua_State *L) {
   pool_drain();
-  if (error_code() == ERR_INTERRUPT) interrupt_clear();
+  if (error_code() == ERR_INTERRUPT) interrupt_raise();
   push_position(L);
   lua_pushstring(L, error_message());
   error_clear();

@@ -7,6 +7,9 @@
  *   Tab     asks Lua what to insert and what to show
  *   Ctrl-C  gives the block up
  *   paste   (bracketed, where the terminal does that) inserts the text as it is
+ * The prompt takes the keyboard before it shows itself: whoever sees it can type. What was typed
+ * before, while a block ran, has gone through the terminal's own line discipline, which keeps the
+ * keys (at most 4095 of an unfinished line) but turns Ctrl-D into a zero byte.
  * A function bound to a key cannot call an editor command, but it can push the key
  * sequence of one: the sequences \033[9xx~, which no keyboard sends, stand for commands.
  *
@@ -17,9 +20,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/buffer.h"
+#include "base/interrupt.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
 
@@ -38,6 +44,7 @@ typedef struct Editor {
   lua_State *L;     /* the state that is reading */
   int callbacks;    /* where the table of callbacks lies on its stack */
   bool interrupted;
+  bool early;       /* keys were waiting when the prompt came */
   char prompt[64];
 } Editor;
 
@@ -58,7 +65,7 @@ static bool callback(Editor *e, const char *name, const char *text, size_t bytes
   return false;
 }
 
-static unsigned char key_enter(EditLine *el, int key) {
+static unsigned char key_enter(EditLine *el, wint_t key) {
   (void)key;
   Editor *e = editor_of(el);
   const LineInfo *line = el_line(el);
@@ -73,21 +80,21 @@ static unsigned char key_enter(EditLine *el, int key) {
 }
 
 /* Is there a newline between the cursor and the start (or the end) of the block? */
-static unsigned char key_up(EditLine *el, int key) {
+static unsigned char key_up(EditLine *el, wint_t key) {
   (void)key;
   const LineInfo *line = el_line(el);
   el_push(el, memchr(line->buffer, '\n', (size_t)(line->cursor - line->buffer)) ? LINE_UP : OLDER);
   return CC_NORM;
 }
 
-static unsigned char key_down(EditLine *el, int key) {
+static unsigned char key_down(EditLine *el, wint_t key) {
   (void)key;
   const LineInfo *line = el_line(el);
   el_push(el, memchr(line->cursor, '\n', (size_t)(line->lastchar - line->cursor)) ? LINE_DOWN : NEWER);
   return CC_NORM;
 }
 
-static unsigned char key_tab(EditLine *el, int key) {
+static unsigned char key_tab(EditLine *el, wint_t key) {
   (void)key;
   Editor *e = editor_of(el);
   const LineInfo *line = el_line(el);
@@ -103,7 +110,7 @@ static unsigned char key_tab(EditLine *el, int key) {
   return result;
 }
 
-static unsigned char key_interrupt(EditLine *el, int key) {
+static unsigned char key_interrupt(EditLine *el, wint_t key) {
   (void)key;
   Editor *e = editor_of(el);
   e->interrupted = true;
@@ -111,7 +118,14 @@ static unsigned char key_interrupt(EditLine *el, int key) {
   return CC_NORM;
 }
 
-static unsigned char key_suspend(EditLine *el, int key) {
+/* A zero byte: Ctrl-D that came before the prompt, or Ctrl-Space, which does nothing. */
+static unsigned char key_zero(EditLine *el, wint_t key) {
+  (void)key;
+  const LineInfo *line = el_line(el);
+  return editor_of(el)->early && line->lastchar == line->buffer ? CC_EOF : CC_NORM;
+}
+
+static unsigned char key_suspend(EditLine *el, wint_t key) {
   (void)key;
   el_set(el, EL_PREP_TERM, 0);
   raise(SIGTSTP);
@@ -120,7 +134,7 @@ static unsigned char key_suspend(EditLine *el, int key) {
 }
 
 /* Everything up to the end mark goes in as it is, carriage returns as newlines. */
-static unsigned char key_paste(EditLine *el, int key) {
+static unsigned char key_paste(EditLine *el, wint_t key) {
   (void)key;
   static const char end[] = "\033[201~";
   enum { END = sizeof end - 1 };
@@ -140,11 +154,15 @@ static unsigned char key_paste(EditLine *el, int key) {
 }
 
 static void bind_keys(EditLine *el) {
-  static const struct { const char *name; unsigned char (*function)(EditLine *, int); const char *keys[3]; } ours[] = {
-    {"quench-enter", key_enter, {"^M", "^J", NULL}},          {"quench-up", key_up, {"\033[A", "\033OA", "^P"}},
-    {"quench-down", key_down, {"\033[B", "\033OB", "^N"}},    {"quench-complete", key_tab, {"^I", NULL, NULL}},
-    {"quench-interrupt", key_interrupt, {"^C", NULL, NULL}},  {"quench-suspend", key_suspend, {"^Z", NULL, NULL}},
-    {"quench-paste", key_paste, {"\033[200~", NULL, NULL}},
+  static const struct { const wchar_t *name; unsigned char (*function)(EditLine *, wint_t); const wchar_t *keys[3]; } ours[] = {
+    {L"quench-enter", key_enter, {L"^M", L"^J", NULL}},
+    {L"quench-up", key_up, {L"\033[A", L"\033OA", L"^P"}},
+    {L"quench-down", key_down, {L"\033[B", L"\033OB", L"^N"}},
+    {L"quench-complete", key_tab, {L"^I", NULL, NULL}},
+    {L"quench-interrupt", key_interrupt, {L"^C", NULL, NULL}},
+    {L"quench-suspend", key_suspend, {L"^Z", NULL, NULL}},
+    {L"quench-paste", key_paste, {L"\033[200~", NULL, NULL}},
+    {L"quench-zero", key_zero, {L"^@", NULL, NULL}},
   };
   static const char *const commands[][2] = {
     {ACCEPT, "ed-newline"}, {LINE_UP, "ed-prev-line"}, {LINE_DOWN, "ed-next-line"}, {OLDER, "ed-prev-history"}, {NEWER, "ed-next-history"},
@@ -153,8 +171,8 @@ static void bind_keys(EditLine *el) {
     {"^W", "ed-delete-prev-word"},
   };
   for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-    el_set(el, EL_ADDFN, ours[i].name, ours[i].name, ours[i].function);
-    for (int k = 0; k < 3 && ours[i].keys[k]; k++) el_set(el, EL_BIND, ours[i].keys[k], ours[i].name, NULL);
+    el_wset(el, EL_ADDFN, ours[i].name, ours[i].name, ours[i].function); /* el_set would copy the names and lose them */
+    for (int k = 0; k < 3 && ours[i].keys[k]; k++) el_wset(el, EL_BIND, ours[i].keys[k], ours[i].name, NULL);
   }
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) el_set(el, EL_BIND, commands[i][0], commands[i][1], NULL);
 }
@@ -195,11 +213,14 @@ static int editor_read(lua_State *L) {
   luaL_checktype(L, 3, LUA_TTABLE);
   snprintf(e->prompt, sizeof e->prompt, "%s", prompt);
   e->L = L, e->callbacks = 3, e->interrupted = false;
-  int n = 0;
+  int n = 0, waiting = 0;
+  el_set(e->el, EL_PREP_TERM, 1); /* libedit would do so only when it reads its first key */
+  e->early = ioctl(STDIN_FILENO, FIONREAD, &waiting) == 0 && waiting > 0;
+  interrupt_clear(); /* from here on Ctrl-C is a key; one that came before, after its block had ended, is late */
   fputs(PASTE_ON, stdout), fflush(stdout);
   const char *line = el_gets(e->el, &n);
   fputs(PASTE_OFF, stdout), fflush(stdout);
-  if (e->interrupted) return lua_pushnil(L), lua_pushliteral(L, "interrupted"), 2;
+  if (e->interrupted || (!line && interrupt_pending())) return lua_pushnil(L), lua_pushliteral(L, "interrupted"), 2;
   if (!line || n <= 0) return 0;
   lua_pushlstring(L, line, (size_t)n - (line[n - 1] == '\n'));
   return 1;

@@ -195,7 +195,7 @@ function Run:resume()
   local tokens = o.batch * o.context * o.accumulate
   local ok, message = pcall(function()
     while self.step < o.steps do
-      if system.interrupted() then error("interrupted", 0) end
+      system.check_interrupt()
       self.whole = false
       system.defer_interrupt(true)
       local record = step(self)
@@ -222,7 +222,6 @@ function Run:resume()
   end
   local text = tostring(message)
   if text:find("interrupted", 1, true) then
-    system.clear_interrupt()
     if self.whole then self:save(false) end
     local after = not o.folder and "" or self.whole and "; the state is saved, run it again to go on"
       or " in the middle of a step; run it again to go on from the last save"

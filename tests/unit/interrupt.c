@@ -8,6 +8,13 @@ int main(void) {
   ok(interrupt_pending() && interrupt_check() == ERR_INTERRUPT, "a request is pending at once");
   interrupt_clear();
   ok(!interrupt_pending(), "and can be cleared");
+  interrupt_request();
+  interrupt_raise();
+  ok(interrupt_raised() && !interrupt_pending() && interrupt_check() == OK, "raised, it stops no further work");
+  interrupt_request();
+  ok(interrupt_pending(), "but a new one does");
+  interrupt_clear();
+  ok(!interrupt_raised() && !interrupt_pending(), "until it is met");
   interrupt_defer(true);
   interrupt_request();
   ok(!interrupt_pending() && interrupt_noted() && interrupt_check() == OK, "while deferred it is only noted");
