@@ -66,7 +66,8 @@ end
 local function tracking(result)
   local x, y = {}, {}
   for i, point in ipairs(ends(result)) do x[i], y[i] = point.quadratic.directional, point.gptq3 end
-  return q.metrics.correlation(x, y, {method = "spearman"}).value
+  local c = q.metrics.correlation(x, y, {method = "spearman"})
+  return {value = c.value, low = c.low, high = c.high}
 end
 
 -- ---- the figure -----------------------------------------------------------

@@ -77,6 +77,17 @@ tap.test("claims on results that are known", function(t)
   t.near({first.low, first.high}, {-0.1, -0.0525}, 1e-12, "with an interval from the draws, of all optimizers together")
 end)
 
+tap.test("outliers: a correlation over six optimizers has an interval", function(t)
+  local result, y = {}, {3, 1, 2, 6, 5, 4}
+  for i, name in ipairs(q.sweeps.optimizers) do
+    result[name] = {best = {mmr = -y[i], kurtosis = i, R_L = y[i], quantized = y[i] + (i == 6 and 0.5 or 0)}}
+  end
+  local found, weak = claim("outliers", "O1")(result), claim("outliers", "O3")(result)
+  t.ok(found.value > 0.98 and found.low > 0.8 and found.high > found.value, "where all goes together it is short", found.low .. " " .. found.high)
+  t.ok(claim("outliers", "O2")(result).high < -0.8, "below 0 where all is turned round")
+  t.ok(weak.low < 0 and weak.high > 0.9, "else it tells little", weak.low .. " " .. weak.high)
+end)
+
 tap.test("abc's claims", function(t)
   local function modules(last)
     return {modules = {{kind = "linear", A = 0, B = 1, C = 0, R = 1, trunc = {R = 1}},
