@@ -47,6 +47,14 @@ tap.test("bars of those that have a value", function(t)
   t.near({bars.y, bars.error}, {{2, 5}, {1, 0}}, 1e-15, "means and standard errors")
 end)
 
+tap.test("values with intervals", function(t)
+  local result, layers = {}, {}
+  for i, name in ipairs(q.sweeps.optimizers) do result[name] = {v = i, around = {low = i - 1, high = i + 2}} end
+  q.sweeps.add_intervals(layers, {result, result}, function(r) return r.v end, function(r) return r.around end, {colour = 2})
+  t.equal(#layers .. layers[2][1] .. layers[2].colour, "2errorbars2", "one layer a run")
+  t.near({layers[1].y, layers[1].low[6], layers[1].high[6]}, {{1, 2, 3, 4, 5, 6}, 5, 8}, 0, "in the order of the optimizers")
+end)
+
 local function claim(recipe, id)
   for _, c in ipairs(q.recipe.load(recipe).claims) do
     if c.id == id then return c.measure end

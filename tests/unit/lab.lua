@@ -174,6 +174,28 @@ tap.test("measured weights", function(t)
   t.equal(same.gptq3, found.gptq3, "weights by name too")
 end)
 
+tap.test("flatness along runs", function(t)
+  local ctx, p, steps = context(), parameters{batches = 2}, {}
+  local found, paths = lab.along(ctx, p, data, {0.5}, function(path, step)
+    t.ok(q.system.exists(path), "a checkpoint of step " .. step)
+    steps[#steps + 1] = step
+    return {step = step}
+  end)
+  t.equal(table.concat(steps, " "), "12 16 20 24 28 32", "forks, half of each cooldown, its end")
+  t.equal(#found.stable .. found.cooldowns[2].from .. #found.cooldowns[2].points .. #paths, "22423", "gathered by cooldown")
+  local batches = lab.curvature_batches(p, data, 2, 17)
+  t.equal(#batches .. " " .. table.concat(batches[1]:shape(), " "), "2 2 17", "batches")
+  local point = lab.measure_flatness(p, data, batches, paths[1], {step = 24})
+  t.equal(point.loss .. " " .. point.gptq3, lab.measure(p, data, paths[1], lab.formats(p)).loss .. " " ..
+    lab.measure(p, data, paths[1], lab.formats(p)).gptq3, "the errors as lab.measure has them")
+  local top = q.curvature.top(q.train.checkpoint.model(paths[1]), {k = 1, batches = batches, seed = p.seed, progress = false})
+  t.near(point.sharpness / top.values[1], 1, 1e-2, "and the top eigenvalue")
+  local test = lab.quadratic(q.train.checkpoint.model(paths[1]), data, p)
+  t.near({test.predicted / test.measured, test.directional > -1 and test.step > 0 and 1}, {test.ratio, 1}, 1e-6, "the quadratic test")
+  local s = lab.spectrum({nodes = 4, starts = 2, seed = 1}, batches, paths[1], "s")
+  t.equal(s.label .. #s.rules .. #s.rules[1].nodes, "s24", "a spectrum: starts and nodes")
+end)
+
 tap.test("averages", function(t)
   local ctx, p = context(), parameters{windows = {2, 3, 20}, spacings = {1, 4}, every = 2, steps = 24}
   local list, names = lab.averages(p), {}
