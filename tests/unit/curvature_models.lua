@@ -152,6 +152,12 @@ tap.test("layers, roles and quantized models", function(t)
   local by_role, sum = curvature.trace(op, {samples = 4, groups = "role", progress = false}), 0
   for _, g in ipairs(by_role.groups) do sum = sum + g.value end
   t.near(sum, by_layer.value, 1e-12, "groups by role add up to the same trace")
+  local first, made = op.cost, op.products
+  local block = op:blocks("layer")[2].operator
+  op:calibrate()
+  t.ok(op.cost.calibrated and op.cost.seconds > 0 and op.products == made, "what a product costs, from one on the first batch")
+  t.ok(op.cost.gradients == first.gradients and not block.cost.calibrated, "for this operator alone")
+  t.equal(curvature.trace(op, {samples = 4, groups = "layer", progress = false}).value, by_layer.value, "and the same bits as before")
   local blocks, dimension = op:blocks("layer"), 0
   for _, b in ipairs(blocks) do dimension = dimension + b.operator.dimension end
   t.ok(#blocks == 5 and dimension == op.dimension, "blocks of layers make the whole")

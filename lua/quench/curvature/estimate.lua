@@ -11,6 +11,7 @@ local progress = require "quench.progress"
 local estimate = {}
 
 local NOTICE = 2 -- seconds: what takes longer says so before it starts
+local MANY = 16  -- rounds that are worth two more, on one batch, to foresee their cost
 
 local Estimate = {}
 Estimate.__index = Estimate
@@ -87,8 +88,11 @@ end
 
 --- Says what a loop of `rounds` products (or whatever operator.unit names) will cost, where that is worth saying.
 local function announce(o, label, rounds, operator)
-  local seconds, unit = rounds * operator.cost.seconds, operator.unit or "product"
-  if o.progress == false or type(o.progress) == "function" or (seconds < NOTICE and not o.progress) then return end
+  local unit = operator.unit or "product"
+  local function unworthy() return rounds * operator.cost.seconds < NOTICE and not o.progress end
+  if o.progress == false or type(o.progress) == "function" or unworthy() then return end
+  if operator.calibrate and rounds >= MANY and not operator.cost.calibrated then operator:calibrate() end
+  local seconds = rounds * operator.cost.seconds
   progress.message("%s: up to %d %s%s (%s parameters, %d batch%s), about %s", label, rounds, unit, unit == "batch" and "es" or "s",
     operator.dimension, #operator.terms, #operator.terms == 1 and "" or "es", duration(seconds))
 end
