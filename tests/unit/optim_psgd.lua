@@ -92,6 +92,28 @@ tap.test("diagonals and the size of steps", function(t)
   t.near((sum / 400):sqrt():totable(), {1, 1, 1}, 0.3, "a diagonal whitens each entry")
 end)
 
+tap.test("when Q is fitted", function(t)
+  -- p(t) = clamp(exp(-0.001 (t - 500)), 0.03, 1), an update is due when 1 / p(t) steps have passed: written out anew
+  local w = q.zeros(2, 2, "f64")
+  local opt = q.optim.psgd({w}, {lr = 0, balance_probability = 0})
+  local live, wrong, updates, counter = opt:state()["1.Q.1"], 0, {0, 0}, 0
+  for step = 1, 4600 do
+    local before = live:clone()
+    w.grad = random({2, 2}, "g", step)
+    opt:step()
+    counter = counter + 1
+    local due = counter >= 1 / math.min(math.max(math.exp(-0.001 * (step - 500)), 0.03), 1)
+    if due then counter = 0 end
+    if due ~= ((live - before):abs():max():item() > 0) then wrong = wrong + 1 end
+    if due and step <= 500 then updates[1] = updates[1] + 1 elseif due and step > 4200 then updates[2] = updates[2] + 1 end
+    before:free()
+  end
+  w.grad = nil
+  t.equal(wrong, 0, "in the steps of the published schedule")
+  t.equal(updates[1], 500, "at every step at first")
+  t.ok(updates[2] >= 11 and updates[2] <= 12, "every 34th in the end", updates[2])
+end)
+
 tap.test("draws", function(t)
   local function run(seed)
     local w = random({5, 4}, "w")
