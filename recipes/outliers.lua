@@ -8,7 +8,7 @@
 local q = require "quench"
 local sweeps = q.sweeps
 
-local measures = {{"mmr", "MMR, last block"}, {"kurtosis", "kurtosis, last block"}, {"R_L", "R_L"}}
+local measures = {{"mmr", "MMR, last block"}, {"kurtosis", "kurtosis, last block"}, {"R_L", "R_{L}"}}
 
 --- MMR, kurtosis and R_L of a model.
 local function measure(model, ids)

@@ -78,7 +78,7 @@ end
 local function panel(rate, name, legend)
   local s = rate[name]
   local layers = {title = ("peak %.1e, %d bits"):format(rate.lr, name:match "%d"), x = "distance", y = "distance",
-    legend = legend and "top" or false, {"contour", z = above(s), x = s.x, y = s.y, bar = false}}
+    legend = legend and "right" or false, {"contour", z = above(s), x = s.x, y = s.y, bar = false}}
   for k, point in ipairs(s.points) do
     layers[#layers + 1] = {"points", x = {point.x}, y = {point.y}, colour = k, label = POINTS[k]}
   end
@@ -88,7 +88,7 @@ end
 local function figure(runs)
   local grid = {columns = #runs[1].rates}
   for _, name in ipairs(BITS) do
-    for i, rate in ipairs(runs[1].rates) do grid[#grid + 1] = panel(rate, name, name == BITS[1] and i == 1) end
+    for i, rate in ipairs(runs[1].rates) do grid[#grid + 1] = panel(rate, name, name == BITS[1] and i == #runs[1].rates) end
   end
   return q.plot.grid(grid)
 end
