@@ -13,6 +13,7 @@ local watch = {}
 local PAUSE = 1    -- seconds between looks at the file
 local POINTS = 400 -- of the curve; more are averaged
 local BACK = 20    -- records over which tokens a second are counted
+local TAIL = 512   -- bytes compared, to see that the file is still the same
 
 local usage = [[
 quench watch PATH [--once]
@@ -35,8 +36,19 @@ local function find_log(path)
   return inside
 end
 
---- Forgets what was read: the file is a new one, or shorter than it was (a resumed run drops records).
-function Log:restart() self.records, self.at, self.line, self.rest, self.bad = {}, 0, 0, "", {} end
+--- Forgets what was read. `tail` is what was read last: a file that has other bytes there is another one.
+function Log:restart() self.records, self.at, self.line, self.rest, self.bad, self.tail = {}, 0, 0, "", {}, "" end
+
+--- Is the file another one than was read so far? A resumed run drops records, a run forced anew all of them.
+function Log:changed(size)
+  if size < self.at then return true end
+  local file = self.at > 0 and io.open(self.path, "rb")
+  if not file then return false end
+  file:seek("set", self.at - #self.tail)
+  local same = file:read(#self.tail) == self.tail
+  file:close()
+  return not same
+end
 
 --- Reads one whole line. What is wrong with it is kept, and returned.
 function Log:take(text)
@@ -50,10 +62,26 @@ function Log:take(text)
   self.bad[#self.bad + 1] = tostring(record):match("[^\n]*") .. " (left out)"
 end
 
---- Reads what is new. Returns the number of the first new record and of the first new complaint.
+--- The number of the first record that differs from those before a restart.
+local function first_difference(new, old)
+  local i = 1
+  while old[i] and new[i] and json.encode(old[i]) == json.encode(new[i]) do i = i + 1 end
+  return i
+end
+
+--- Reads what is new. Returns the number of the first new record and of the first new complaint, and whether the file was
+-- replaced; then records that are as they were are not new.
 function Log:read()
   local size = system.exists(self.path) and system.size(self.path) or 0
-  if size < self.at then self:restart() end
+  if not self:changed(size) then return self:read_on(size) end
+  local old = self.records
+  self:restart()
+  local _, wrong = self:read_on(size)
+  return first_difference(self.records, old), wrong, true
+end
+
+--- Reads from where it was to the end of the file.
+function Log:read_on(size)
   local first, wrong = #self.records + 1, #self.bad + 1
   local file = size > self.at and io.open(self.path, "rb")
   if not file then return first, wrong end
@@ -61,6 +89,7 @@ function Log:read()
   local new = file:read("*a") or ""
   file:close()
   self.at = self.at + #new
+  self.tail = (self.tail .. new):sub(-TAIL)
   local text, from = self.rest .. new, 1
   for line, after in text:gmatch("([^\n]*)\n()") do
     self:take(line)
@@ -143,7 +172,9 @@ end
 
 local function follow_lines(log)
   while true do
-    local first, wrong = log:read()
+    local first, wrong, anew = log:read()
+    if anew then complain(("%s was written anew%s"):format(log.path, log.records[first - 1]
+      and (", to go on behind step %.0f"):format(finite(log.records[first - 1].step) or first - 1) or "")) end
     for i = wrong, #log.bad do complain(log.bad[i]) end
     for i = first, #log.records do io.write(log:numbers(i), "\n") end
     io.flush()

@@ -55,5 +55,31 @@ tap.test("followed without a terminal", function(t)
   t.equal(out, "step 1 | loss 5.0000 | lr 0.001\nstep 2 | loss 3.5000 | lr 0.001 | 500 tokens/s\n", "a line a record, once it is whole", err)
 end)
 
+--- Follows the log without a terminal while a line of sh changes it. Returns what it wrote, and its complaints.
+local function followed(change)
+  return sh(("cd '%s'"):format(dir) .. [[;
+    timeout 60 $Q watch . > lines 2> said & pid=$!
+    wait_for() { for i in $(seq 200); do grep -q "$1" lines said && return; sleep 0.05; done; }
+    ]] .. change .. [[;
+    kill $pid; wait $pid 2>/dev/null
+    cat lines; cat said >&2]])
+end
+
+tap.test("a log that is replaced while it is followed", function(t)
+  write(lines[1] .. lines[2] .. lines[3])
+  q.system.write_file(dir .. "/dropped", lines[1] .. lines[2] .. '{"step":3,"loss":9}\n')
+  local out, err = followed "wait_for 'step 3'; mv dropped log.jsonl; wait_for 'loss 9'"
+  t.ok(out:match "step 3 | loss 3.0000[^\n]*\nstep 3 | loss 9.0000\n$" and select(2, out:gsub("step 2", "")) == 1,
+    "a resumed run: the records that differ", out)
+  t.equal(err, "quench: ./log.jsonl was written anew, to go on behind step 2\n", "which is said")
+  write(lines[1])
+  q.system.write_file(dir .. "/anew", '{"step":1,"loss":7}\n' .. ('{"step":2,"loss":8}\n'):rep(3))
+  out, err = followed "wait_for 'step 1'; mv anew log.jsonl; wait_for 'loss 8'"
+  t.ok(out:match "loss 5.0000[^\n]*\nstep 1 | loss 7.0000\nstep 2 | loss 8.0000\nstep 2", "a longer one, run anew", out)
+  t.equal(err, "quench: ./log.jsonl was written anew\n", "said, too")
+  out = followed "wait_for 'loss 8'; rm log.jsonl; wait_for anew; printf '{\"step\":1,\"loss\":6}\\n' > log.jsonl; wait_for 'loss 6'"
+  t.ok(out:match "loss 8.0000[^\n]*\nstep 1 | loss 6.0000\n$", "one that is gone for a while", out)
+end)
+
 sh.clean()
 tap.done()
