@@ -4,7 +4,8 @@
  *   w = (1 - lr wd) w - lr (m1 / (1 - b1^t) + a(t) m2) / (sqrt(v / (1 - b2^t)) + eps)
  *   a(t) = alpha min(1, t / T)   b3(t): the half-life of m2 grows linearly from b1's over T = warmup_steps
  *
- * Pagliardini, Ablin and Grangier, ICLR 2025 (arXiv 2409.03137), eq. 5 and appendix. */
+ * Pagliardini, Ablin and Grangier, ICLR 2025 (arXiv 2409.03137), eq. 5 and appendix; numbers as in apple/ml-ademamix, which adds
+ * 1e-8 to a beta before its logarithm. */
 #include "optim/optim.h"
 
 typedef struct AdEMAMix {
@@ -28,7 +29,7 @@ static Status prepare(Parameter *p) {
 
 /* The slow decay at share x of the warmup: 1 / log(beta) moves linearly from beta1's to beta3's. */
 static double slow_decay(const AdEMAMix *s, double x) {
-  double from = log(s->beta1), to = log(s->beta3);
+  double from = log(s->beta1 + 1e-8), to = log(s->beta3 + 1e-8);
   return fmin(exp(from * to / ((1 - x) * to + x * from)), s->beta3);
 }
 

@@ -5,7 +5,7 @@
  *   W = W - lr (U + wd W)      decay on matrices only
  *
  * Q_k is fitted by its own gradient descent, with step size precond_lr, in a share of the steps that falls from 1 to 0.03:
- *   p(t) = clamp(exp(-0.001 (t - 500)), 0.03, 1); an update is due when 1 / p(t) steps have passed
+ *   p(t) = clamp(exp(-0.001 (t - 501)), 0.03, 1); an update is due when 1 / p(t) steps have passed
  *
  * geometry = "triangular" (kron): Q_k upper triangular, V normal noise,
  *   A = Q M (all axes), B = Q^-T V (all axes), T1 = A_k A_k^T, T2 = B_k B_k^T
@@ -85,7 +85,7 @@ Tensor *psgd_apply(const Parameter *p, Tensor *x, bool transpose) {
 
 /* Are 1 / p(t) steps over since the last update? The counter is part of the state. */
 static bool update_due(Parameter *p) {
-  double probability = fmin(fmax(exp(-0.001 * (p->step - 500)), 0.03), 1);
+  double probability = fmin(fmax(exp(-0.001 * (p->step - 501)), 0.03), 1);
   if (++p->number[PSGD_COUNTER] < 1 / probability) return false;
   p->number[PSGD_COUNTER] = 0;
   return true;

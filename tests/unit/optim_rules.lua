@@ -49,7 +49,7 @@ tap.test("ademamix", function(t)
     return q.optim.ademamix(list, {lr = 0.01, betas = {0.9, 0.99, 0.999}, alpha = 3, warmup_steps = 6, weight_decay = 0.1})
   end, function(w, g, step, scale)
     local lr, x = 0.01 * scale, math.min(1, step / 6)
-    local l1, l3 = math.log(0.9), math.log(0.999)
+    local l1, l3 = math.log(0.9 + 1e-8), math.log(0.999 + 1e-8)
     local b3 = math.min(math.exp(l1 * l3 / ((1 - x) * l3 + x * l1)), 0.999)
     m1, m2, v = g * 0.1 + m1 * 0.9, g * (1 - b3) + m2 * b3, g * g * 0.01 + v * 0.99
     local direction = (m1 / (1 - 0.9 ^ step) + m2 * (3 * x)) / ((v / (1 - 0.99 ^ step)):sqrt() + 1e-8)
