@@ -13,6 +13,7 @@
  * geometry = "q0.5eq1.5" (no inverses): Q_k kept near symmetric,
  *   T1 = (P Mh)_k (P Mh)_k^T, T2 = numel / n_k I, l = |T1| + numel / n_k, L = max(0.9 L + 0.1 l, l)
  *   Q_k = Q_k - mu / L (T1 Q_k - T2 Q_k), then a rotation of Q_k towards its symmetric polar factor
+ *   (psgd_torch of October 2025 estimates |T1| with 32 random vectors instead, and damps by 1e-9 + rounding)
  *
  * An axis is a vector instead of a matrix (diagonal Q_k) when it is longer than max_size_triangular, of size 1, or
  * the parameter has fewer than min_ndim_triangular axes. |S| is a cheap lower bound of the spectral norm. Both fits come to rest
