@@ -19,6 +19,9 @@ const Kernels *kernels_of(int device, DType d) {
 }
 
 bool amx_available(void); /* cpu/amx.h, which is for one element type */
+/* The inverses of its diagonal blocks of 64, and a band of 64 columns. */
+int64_t cholesky_scratch(int64_t n) { return (n + 63) / 64 * 64 * 64 + n * 64; }
+
 bool kernel_has_tiles(void) { return amx_available(); }
 
 int threads_get(void) { return omp_get_max_threads(); }

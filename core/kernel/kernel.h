@@ -76,6 +76,7 @@ typedef struct Gemm {
   Unary activation; /* U_GELU, U_GELU_TANH or U_SILU */
   void *activated;
   const Turn *turn; /* width x group at most TURN_MAX */
+  bool lower;       /* m = n and batch = 1: only the lower triangle of C is wanted, at little more than half the work; what is above is undefined */
 } Gemm;
 
 /* Shape of a causal attention: batch x time x heads, each head `width` values. kv_heads
@@ -148,6 +149,10 @@ typedef struct Kernels {
   /* c (n, n) = alpha a a^T + beta c, a (n, k) dense, or a^T a with a (k, n) if transpose; both triangles filled */
   void (*gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
 
+  /* --- cholesky.c: the lower triangle of a (n, n; rows lda apart) becomes l with a = l l^T; scratch: cholesky_scratch(n) numbers.
+   * Returns 0, or the number (from 1) of the first pivot that is not above zero. --- */
+  int64_t (*cholesky)(int64_t n, void *a, int64_t lda, void *scratch);
+
   /* --- index.c: rows of width values; ids are i32, checked by the caller --- */
   void (*gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);
   void (*scatter_add_rows)(int64_t n, int64_t rows, int64_t width, const void *dy, const int32_t *ids, void *dtable); /* adds */
@@ -208,6 +213,9 @@ typedef struct Kernels {
   void (*update)(UpdateRule rule, int64_t count, const Update *u);
   void (*gradient_squares)(int64_t count, const Update *u, double *partial); /* one sum of g^2 a block, in order of tensors and blocks */
 } Kernels;
+
+/* Numbers of scratch memory of the kernel cholesky. */
+int64_t cholesky_scratch(int64_t n);
 
 /* The table for a device and a real element type (F32 or F64); NULL if there is none. */
 const Kernels *kernels_of(int device, DType d);

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/mem.h"
+#include "kernel/kernel.h"
 
 static const float ONE_F = 1, ZERO_F = 0;
 static const double ONE_D = 1, ZERO_D = 0;
@@ -40,13 +41,10 @@ static int scratch_size(DType d, const void *answer) {
   return (int)n + 1;
 }
 
-/* Fills the lower row-major triangle from the upper one, column by column. */
+/* Fills the upper row-major triangle from the lower one, row by row. */
 static void mirror(DType d, int n, void *a) {
   int step = 1;
-  for (int i = 0; i + 1 < n; i++) {
-    int length = n - i - 1;
-    LAPACK(d, copy)(&length, at(d, a, (int64_t)i * n + i + 1), &step, at(d, a, (int64_t)(i + 1) * n + i), &n);
-  }
+  for (int i = 1; i < n; i++) LAPACK(d, copy)(&i, at(d, a, (int64_t)i * n), &step, at(d, a, i), &n);
 }
 
 Status lapack_clear_triangle(DType d, int64_t n64, void *a, bool above) {
@@ -76,23 +74,29 @@ Status lapack_eigh(DType d, int64_t n64, void *a, void *w, bool vectors) {
   return OK;
 }
 
+Status lapack_cholesky_factor(DType d, int64_t n, void *a, int64_t *bad) {
+  void *scratch = mem_alloc((size_t)cholesky_scratch(n) * dtype_bytes(d));
+  if (!scratch) return error_code();
+  *bad = kernels_of(0, d)->cholesky(n, a, n, scratch);
+  mem_free(scratch);
+  return OK;
+}
+
 Status lapack_cholesky(DType d, int64_t n64, void *a, bool upper) {
   TRY(lapack_check_finite(d, "cholesky", n64, n64, a));
-  int n = (int)n64, info = 0;
-  if (upper) { /* the lower triangle is the one that was promised to be right: mirror it up first */
-    int step = 1;
-    for (int i = 1; i < n; i++) LAPACK(d, copy)(&i, at(d, a, (int64_t)i * n), &step, at(d, a, i), &n);
-  }
-  LAPACK(d, potrf)(upper ? "L" : "U", &n, a, &n, &info, 1);
-  if (info)
-    return fail(ERR_NUMERIC, "cholesky: the (%d, %d) matrix is not positive definite (pivot %d); add to its diagonal", n, n, info);
+  int n = (int)n64;
+  int64_t bad;
+  TRY(lapack_cholesky_factor(d, n, a, &bad));
+  if (bad)
+    return fail(ERR_NUMERIC, "cholesky: the (%d, %d) matrix is not positive definite (pivot %lld); add to its diagonal", n, n, (long long)bad);
+  if (upper) mirror(d, n, a);
   return lapack_clear_triangle(d, n, a, !upper);
 }
 
 Status lapack_cholesky_inverse(DType d, int64_t n64, void *a) {
-  TRY(lapack_cholesky(d, n64, a, true));
+  TRY(lapack_cholesky(d, n64, a, false));
   int n = (int)n64, info = 0;
-  LAPACK(d, potri)("L", &n, a, &n, &info, 1);
+  LAPACK(d, potri)("U", &n, a, &n, &info, 1);
   if (info) return fail(ERR_NUMERIC, "cholesky inverse: the (%d, %d) factor is singular (pivot %d)", n, n, info);
   mirror(d, n, a);
   return OK;

@@ -32,6 +32,10 @@ Status lapack_eigh(DType d, int64_t n, void *a, void *w, bool vectors);
  * (upper: U with a = U^T U). The other triangle is set to zero. */
 Status lapack_cholesky(DType d, int64_t n, void *a, bool upper);
 
+/* The same with what lies above the diagonal left undefined; *bad is 0, or the number (from 1) of the first pivot that is
+ * not above zero. Not LAPACK's but ours (kernel/cpu/cholesky.c): faster, with the same bits for any number of threads. */
+Status lapack_cholesky_factor(DType d, int64_t n, void *a, int64_t *bad);
+
 /* a (n, n) symmetric positive definite becomes its inverse (both triangles filled). */
 Status lapack_cholesky_inverse(DType d, int64_t n, void *a);
 
@@ -65,11 +69,10 @@ Status lapack_clear_triangle(DType d, int64_t n, void *a, bool above);
 Status lapack_check_finite(DType d, const char *op, int64_t m, int64_t n, const void *a);
 
 /* --- the Fortran symbols: column-major, everything by address, lengths of the character arguments last ---
- * Arrays of reals are void * so that LAPACK(d, potrf) can pick a type at run time. */
+ * Arrays of reals are void * so that LAPACK(d, potri) can pick a type at run time. */
 #define LAPACK_PROTOTYPES(p)                                                                                                       \
   void p##syevd_(const char *jobz, const char *uplo, const int *n, void *a, const int *lda, void *w, void *work, const int *lwork, \
                  int *iwork, const int *liwork, int *info, size_t, size_t);                                                        \
-  void p##potrf_(const char *uplo, const int *n, void *a, const int *lda, int *info, size_t);                                      \
   void p##potri_(const char *uplo, const int *n, void *a, const int *lda, int *info, size_t);                                      \
   void p##trtri_(const char *uplo, const char *diag, const int *n, void *a, const int *lda, int *info, size_t, size_t);            \
   void p##trtrs_(const char *uplo, const char *trans, const char *diag, const int *n, const int *k, const void *t, const int *ldt, \

@@ -183,14 +183,13 @@ static void read_pivots(const Solve *s, GptqReport *report) {
   }
 }
 
-/* Row-major lower is LAPACK's upper. */
 static Status factorise(Solve *s, const Tensor *h, GptqReport *report) {
-  int n = (int)s->n, info = 1;
+  int64_t bad;
   for (report->damp = s->o->damp;; report->damp += s->o->damp_increment) {
     s->damping = report->damp * s->mean;
     s->q->reverse(s->n, tensor_data(h), s->order, s->diagonal, s->damping, s->factor);
-    LAPACK(F64, potrf)("U", &n, s->factor, &n, &info, 1);
-    if (info == 0) break;
+    TRY(lapack_cholesky_factor(F64, s->n, s->factor, &bad));
+    if (!bad) break;
     if (s->o->damp_increment <= 0 || report->damp + s->o->damp_increment >= 1)
       return fail(ERR_NUMERIC, "quant.gptq: the Hessian of %lld inputs cannot be factorised with damp = %g (its inputs depend on each other: "
                   "too few calibration tokens?); give more tokens, a larger damp, or damp_increment > 0", (long long)s->n, report->damp);
@@ -247,20 +246,26 @@ static Status place_weights(Solve *s, const Tensor *w) {
 
 static char *column(const Solve *s, const Tensor *t, int64_t j) { return (char *)tensor_data(t) + (size_t)j * s->k->element; }
 
+/* inverse (m, m) = that of the factor's rows and columns from `from` on. */
+static void invert_corner(Solve *s, int64_t from, int64_t m) {
+  const double *corner = s->factor + from * s->n + from;
+  int im = (int)m, info;
+  memset(s->inverse, 0, (size_t)(m * m) * sizeof(double));
+  for (int64_t i = 0; i < m; i++) memcpy(s->inverse + i * m, corner + i * s->n, (size_t)(i + 1) * sizeof(double));
+  LAPACK(F64, trtri)("U", "N", &im, s->inverse, &im, &info, 1, 1); /* row-major lower is LAPACK's upper */
+}
+
 /* coefficient (b, m) = R[:b, b:b+m] inv(R[b:b+m, b:b+m]) and corner (n_b, n_b) = inv(R[b:b+n_b, b:b+n_b]). In the reversed
- * factor L these are the rows n-b.. and n-b-m..n-b of columns n-b-m..n-b, last to first. */
+ * factor L these are the rows n-b.. and n-b-m..n-b of columns n-b-m..n-b, last to first; the second inverse is the last rows and
+ * columns of the first. A product with the inverse takes a third of the time of OpenBLAS's solve. */
 static void block_factors(Solve *s, int64_t b, int64_t width, int64_t m) {
-  int64_t n = s->n, from = n - b - m;
-  int im = (int)m, ib = (int)b, in = (int)n, info;
-  const double one = 1, *corner = s->factor + from * n + from;
-  for (int64_t i = 0; i < b; i++) memcpy(s->panel + i * m, s->factor + (n - b + i) * n + from, (size_t)m * sizeof(double));
-  if (b) LAPACK(F64, trsm)("L", "U", "N", "N", &im, &ib, &one, corner, &in, s->panel, &im, 1, 1, 1, 1);
+  const int64_t n = s->n, from = n - b - m, skip = m - width;
+  invert_corner(s, from, m);
+  const Gemm g = {.m = b, .n = m, .k = m, .lda = n, .ldb = m, .ldc = m, .alpha = 1, .a = s->factor + (n - b) * n + from, .b = s->inverse,
+                  .c = s->panel, .batch = 1};
+  if (b) kernels_of(0, F64)->gemm(&g);
   s->q->reverse_cast(b * m, s->panel, tensor_data(s->coefficient));
-  corner = s->factor + (n - b - width) * n + (n - b - width);
-  memset(s->inverse, 0, (size_t)(width * width) * sizeof(double));
-  for (int64_t i = 0; i < width; i++) memcpy(s->inverse + i * width, corner + i * n, (size_t)(i + 1) * sizeof(double));
-  im = (int)width;
-  LAPACK(F64, trtri)("U", "N", &im, s->inverse, &im, &info, 1, 1);
+  for (int64_t i = 0; i < width && skip; i++) memmove(s->inverse + i * width, s->inverse + (skip + i) * m + skip, (size_t)width * sizeof(double));
   s->q->reverse_cast(width * width, s->inverse, tensor_data(s->corner));
 }
 

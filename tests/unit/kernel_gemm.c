@@ -52,6 +52,32 @@ static void check_joined(const Kernels *t, int64_t m, int64_t n, int64_t k, bool
   mem_free(a), mem_free(b), mem_free(c), mem_free(r), mem_free(expected), mem_free(x), mem_free(y), mem_free(w);
 }
 
+/* The lower triangle alone: the bits of the whole product, for any number of threads; what lies beyond C's rows stays. */
+static void check_lower(const Kernels *t, int64_t n, int64_t k, bool transpose, double beta) {
+  Gemm g = {.transpose_a = transpose, .transpose_b = !transpose, .m = n, .n = n, .k = k, .alpha = -1.5, .beta = beta, .batch = 1};
+  g.lda = g.ldb = (transpose ? n : k) + 3, g.ldc = n + 5;
+  int64_t sizes[2] = {g.lda * (transpose ? k : n), g.ldc * n};
+  double *a = random_array(sizes[0], 1), *c = random_array(sizes[1], 1);
+  void *x = to_real(t, sizes[0], a), *whole = to_real(t, sizes[1], c), *half[2] = {to_real(t, sizes[1], c), to_real(t, sizes[1], c)};
+  g.a = g.b = x, g.c = whole;
+  t->gemm(&g);
+  g.lower = true;
+  bool same = true, kept = true;
+  for (int h = 0; h < 2; h++) {
+    threads_set(h ? 4 : 1);
+    g.c = half[h];
+    t->gemm(&g);
+    for (int64_t i = 0; i < n; i++) {
+      size_t row = (size_t)(i * g.ldc) * t->element;
+      same &= memcmp((char *)half[h] + row, (char *)whole + row, (size_t)(i + 1) * t->element) == 0;
+      kept &= memcmp((char *)half[h] + row + (size_t)n * t->element, (char *)whole + row + (size_t)n * t->element, 5 * t->element) == 0;
+    }
+  }
+  ok(same, "%s: lower triangle of %ld x %ld%s, beta %g, 1 and 4 threads: the bits of the whole", t->name, (long)n, (long)k, transpose ? " A^T A" : "", beta);
+  ok(kept, "  and nothing beside it is touched");
+  mem_free(a), mem_free(c), mem_free(x), mem_free(whole), mem_free(half[0]), mem_free(half[1]);
+}
+
 /* Splitting floats loses nothing that f32 would have kept: entries over forty binary orders of magnitude, errors
  * relative to the sum of the products' sizes, against those of a chain of fused multiply-adds in f32. And zeros stay zero, NaN stays NaN. */
 static void check_wide_range(void) {
@@ -131,6 +157,8 @@ int main(void) {
   for (int i = 0; i < 16; i++) /* k = 0 needs something to add, else C is left as it is times beta */
     for (int type = 0; type < 2; type++)
       if (joined[i / 4][2] || i % 4) check_joined(kernels_of(0, type ? F64 : F32), joined[i / 4][0], joined[i / 4][1], joined[i / 4][2], i & 1, i & 2);
+  const int64_t lower[][2] = {{1, 4}, {7, 30}, {95, 64}, {200, 33}, {450, 600}, {900, 20}};
+  for (int i = 0; i < 24; i++) check_lower(kernels_of(0, i & 1 ? F64 : F32), lower[i / 4][0], lower[i / 4][1], i & 2, i & 2 ? 1 : 0);
   check_wide_range();
   check_batches();
   double *x = random_array(N * DEPTH, 1);

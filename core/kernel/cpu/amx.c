@@ -256,7 +256,8 @@ INLINE void strip(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j
   for (int64_t i = i0; i < i1; i += BLOCK) {
     int64_t rows = least(i1 - i, BLOCK);
     pack(parts, source_a(p, i, k), rows, kc, false, packed_a);
-    for (int64_t c = 0; c < n; c += BLOCK) {
+    const int64_t end = p->lower ? least(n, i + rows - j) : n; /* blocks above the diagonal are left out */
+    for (int64_t c = 0; c < end; c += BLOCK) {
       int64_t row = c / BLOCK * share;
       if (i + 2 * BLOCK <= i1) fetch(source_a(p, i + BLOCK, k), kc, least(row, ahead), least(row + share, ahead));
       make_block(parts, p, i, rows, j + c, least(n - c, BLOCK), k, kc, packed_b + c / BLOCK * panel);

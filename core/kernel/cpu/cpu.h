@@ -87,6 +87,9 @@ void K(conv1d_backward)(int64_t batch, int64_t time, int64_t channels, int64_t t
 /* scan.c */
 void K(scan)(int64_t outer, int64_t n, int64_t inner, const void *a, const void *b, void *y, bool backward);
 
+/* cholesky.c */
+int64_t K(cholesky)(int64_t n, void *a, int64_t lda, void *scratch);
+
 /* gram.c */
 void K(gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
 

@@ -31,10 +31,6 @@ enum { MR = 4, NV = 3 }; /* 12 of 16 */
 #define IF_8(...)
 #endif
 
-#ifndef __clang__
-typedef REAL(int32_t, int64_t) lanes __attribute__((vector_size(VECTOR)));
-#endif
-
 enum {
   NR = NV * VL,
   KC = REAL(512, 256),     /* longer sums save more passes over C than the panel of B loses by lying in the second-level cache (measured) */
@@ -135,36 +131,6 @@ static void edge_tile(Kernel kernel, const Step *s, int64_t rows, int64_t column
 static int64_t panel_columns(int64_t n) { return n > 4 * VL || n <= 3 * VL ? least(n, NR) : 2 * VL; }
 static int64_t vectors(int64_t columns) { return (columns + VL - 1) / VL; }
 
-/* a0 b0 a1 b1 ... from element `from` of each on */
-static inline __attribute__((always_inline)) vec interleave(vec a, vec b, int from) {
-#ifdef __clang__
-  vec t;
-#pragma GCC unroll 16
-  for (int i = 0; i < (int)VL; i++) t[i] = i % 2 ? b[from + i / 2] : a[from + i / 2];
-  return t;
-#else
-  lanes pick;
-#pragma GCC unroll 16
-  for (int i = 0; i < (int)VL; i++) pick[i] = from + i / 2 + i % 2 * (int)VL;
-  return __builtin_shuffle(a, b, pick);
-#endif
-}
-
-/* Transposes VL vectors: each round interleaves the first half of the rows with the second. */
-static inline __attribute__((always_inline)) void transpose(vec *r) {
-#pragma GCC unroll 4
-  for (int round = 1; round < (int)VL; round *= 2) {
-    vec t[VL];
-#pragma GCC unroll 8
-    for (int i = 0; i < (int)VL / 2; i++) {
-      t[2 * i] = interleave(r[i], r[i + VL / 2], 0);
-      t[2 * i + 1] = interleave(r[i], r[i + VL / 2], (int)VL / 2);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < (int)VL; i++) r[i] = t[i];
-  }
-}
-
 /* to[k * width + c] = from[c * ld + k] for `columns` values of c, zeros up to width. */
 static void pack_transposed(int64_t kc, int64_t columns, int64_t width, const real *from, int64_t ld, real *to) {
   int64_t c = 0, whole = kc / VL * VL;
@@ -235,8 +201,9 @@ static void tiles(const Plan *q, int64_t i, int64_t m, int64_t j, int64_t n, int
   for (int64_t r = 0; r < m; r += MR) {
     int64_t rows = least(m - r, MR);
     const real *packed = packed_b;
+    const int64_t end = p->lower ? least(n, i + r + rows - j) : n; /* tiles above the diagonal are left out */
     s.a = q->pack_a ? packed_a + r * kc : (const real *)p->a + (p->transpose_a ? k * p->lda + i + r : (i + r) * p->lda + k);
-    for (int64_t c = 0, columns; c < n; c += columns) {
+    for (int64_t c = 0, columns; c < end; c += columns) {
       columns = panel_columns(n - c);
       int64_t nv = vectors(columns);
       s.bs = q->b_in_place ? p->ldb : nv * VL;
@@ -303,9 +270,25 @@ static void choose_grid(const Product *p, const Maker *how, int threads, int64_t
 /* Border number i of n over [0, total), on multiples of unit. */
 static int64_t border(int64_t total, int64_t unit, int64_t i, int64_t n) { return least((total + unit - 1) / unit * i / n * unit, total); }
 
+/* The lower triangle, a strip of columns by a band of rows at a time; the long strips come first. */
+static void lower_product(const Product *p, const Maker *how, int threads) {
+  const int64_t unit = 96, share = 4 * threads * unit; /* of whole vectors and tiles */
+  const int64_t strip = least(NC, (p->n + share - 1) / share * unit), band = 4 * MC, bands = (p->m + band - 1) / band;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+  for (int64_t t = 0; t < (p->n + strip - 1) / strip * bands; t++) {
+    int64_t j = t / bands * strip, i = t % bands * band, i1 = least(i + band, p->m);
+    if (i < j) i = j;
+    if (i < i1) how->part(p, i, i1, j, least(j + strip, p->n));
+  }
+}
+
 void K(product)(const Product *p) {
   int threads = p->m * p->n * p->k < WORTH_THREADS ? 1 : workspace_threads();
   Maker how = maker_of(p);
+  if (p->lower) {
+    lower_product(p, &how, threads);
+    return;
+  }
   if (threads == 1) {
     how.part(p, 0, p->m, 0, p->n);
     return;

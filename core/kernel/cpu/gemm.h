@@ -19,6 +19,7 @@ typedef struct Product {
   void *activated; /* where not NULL: the activation of C, laid out as C */
   const Turn *turn;
   bool bf16; /* f32 only: operands are rounded to bf16 (bf16.c) */
+  bool lower; /* m = n, and of C only the lower triangle is wanted; what is above may be changed */
 } Product;
 
 /* What joins C in its output pass, for a block that has just been made: its columns are whole groups of heads where heads turn (product.c). */

@@ -43,7 +43,7 @@ static void one(const Gemm *g, int64_t index) {
                      .lda = g->lda, .ldb = g->ldb, .ldc = g->ldc, .alpha = g->alpha, .beta = g->beta,
                      .a = (const real *)g->a + index * g->batch_a, .b = (const real *)g->b + index * g->batch_b, .c = c,
                      .bias = g->bias, .add = g->add, .ld_add = g->ld_add, .activation = g->activation, .activated = g->activated, .turn = g->turn,
-                     .bf16 = precision_get() == PRECISION_BF16};
+                     .bf16 = precision_get() == PRECISION_BF16, .lower = g->lower};
   if (g->k == 0) {
     scale(c, g->m, g->n, g->ldc, (real)g->beta);
     K(product_finish)(&p, 0, g->m, 0, g->n);

@@ -9,7 +9,7 @@ const Kernels K(kernels) = {
   .reduce = K(reduce), .cumsum = K(cumsum), .dot = K(dot), .all_finite = K(all_finite),
   .logsumexp = K(logsumexp), .softmax = K(softmax), .softmax_backward = K(softmax_backward),
   .select_rows = K(select_rows),
-  .gemm = K(gemm), .gram = K(gram),
+  .gemm = K(gemm), .gram = K(gram), .cholesky = K(cholesky),
   .gather_rows = K(gather_rows), .scatter_add_rows = K(scatter_add_rows), .pick = K(pick), .unpick = K(unpick),
   .layer_norm = K(layer_norm), .layer_norm_backward = K(layer_norm_backward), .rms_norm = K(rms_norm), .rms_norm_backward = K(rms_norm_backward),
   .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),
