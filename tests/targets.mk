@@ -89,7 +89,7 @@ replication: $(B)/quench
 
 # Speed: each file of tests/bench prints one JSON line a case, beside a probe of the machine.
 bench: $(B)/quench
-	@for f in $(filter-out tests/bench/peer.lua,$(wildcard tests/bench/*.lua)); do $(B)/quench $$f || exit 1; done
+	@for f in $(filter-out tests/bench/peer.lua tests/bench/measure.lua,$(wildcard tests/bench/*.lua)); do $(B)/quench $$f || exit 1; done
 
 # Training steps and Hessian products here and in PyTorch, in turn: CASES, ROUNDS and PYTHON may be set.
 bench-peer: $(B)/quench

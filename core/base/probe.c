@@ -3,6 +3,7 @@
 #include "base/probe.h"
 
 #include <cblas.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -60,6 +61,39 @@ double probe_fma(double seconds) {
     double start = now();
     keep = keep + loop();
     double rate = 2.0 * CHAINS * ROUNDS * lanes / (now() - start) * 1e-9;
+    if (rate > best) best = rate;
+  } while (now() < end);
+  return best;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
+#define DOT(x) __asm__ volatile("vdpbf16ps %1, %1, %0" : "+v"(x) : "v"(one));
+typedef float dot_vector __attribute__((vector_size(64)));
+
+/* Twelve chains of the dot instruction: 32 multiply-adds each. */
+__attribute__((target("avx512f,avx512bf16"), optimize("O3"))) static float dot_loop(void) {
+  dot_vector one = {0}, a, b, c, d, e, f, g, h, i, j, k, l;
+  a = b = c = d = e = f = g = h = i = j = k = l = one;
+  for (int r = 0; r < ROUNDS; r++) {
+    DOT(a) DOT(b) DOT(c) DOT(d) DOT(e) DOT(f) DOT(g) DOT(h) DOT(i) DOT(j) DOT(k) DOT(l)
+  }
+  a += b + c + d + e + f + g + h + i + j + k + l;
+  return a[0];
+}
+static bool has_dot(void) { return blas_processor_level() == BLAS_AVX512 && __builtin_cpu_supports("avx512bf16"); }
+#else
+static float dot_loop(void) { return 0; }
+static bool has_dot(void) { return false; }
+#endif
+
+double probe_bf16(double seconds) {
+  double best = 0, end = now() + seconds;
+  volatile float keep = 0;
+  if (!has_dot()) return 0;
+  do {
+    double start = now();
+    keep = keep + dot_loop();
+    double rate = 2.0 * CHAINS * ROUNDS * 32 / (now() - start) * 1e-9;
     if (rate > best) best = rate;
   } while (now() < end);
   return best;

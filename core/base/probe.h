@@ -9,6 +9,9 @@
  * widest vectors the processor has. Runs for about `seconds`. */
 double probe_fma(double seconds);
 
+/* The same of the processor's dot instruction on bf16 numbers (AVX-512 BF16); 0 where there is none. */
+double probe_bf16(double seconds);
+
 /* GFLOP/s of an n x n x n product of floats through OpenBLAS with the threads set now;
  * the best of `repeats`. Negative if there is no memory (the error is recorded). */
 double probe_sgemm(int n, int repeats);

@@ -42,6 +42,11 @@ static int machine_probe_fma(lua_State *L) {
   return 1;
 }
 
+static int machine_probe_bf16(lua_State *L) {
+  lua_pushnumber(L, probe_bf16(luaL_optnumber(L, 1, 0.05)));
+  return 1;
+}
+
 static int machine_probe_sgemm(lua_State *L) {
   double rate = probe_sgemm((int)luaL_optinteger(L, 1, 1024), (int)luaL_optinteger(L, 2, 3));
   if (rate < 0) return bind_raise(L);
@@ -125,7 +130,7 @@ static int machine_profile_entries(lua_State *L) {
 
 static const luaL_Reg functions[] = {
   {"tiles", machine_tiles}, {"profile", machine_profile}, {"profile_entries", machine_profile_entries},
-  {"blas", machine_blas}, {"blas_check", machine_blas_check}, {"probe_fma", machine_probe_fma}, {"probe_sgemm", machine_probe_sgemm},
+  {"blas", machine_blas}, {"blas_check", machine_blas_check}, {"probe_fma", machine_probe_fma}, {"probe_bf16", machine_probe_bf16}, {"probe_sgemm", machine_probe_sgemm},
   {"versions", machine_versions}, {"terminal_size", machine_terminal_size}, {"processors", machine_processors},
   {"host", machine_host}, {NULL, NULL},
 };

@@ -1,15 +1,18 @@
 -- Cost of a step and bytes of state per parameter of each optimizer, on the parameters of a small transformer (1.3 M);
--- Shampoo, SOAP and PSGD amortised over the frequency of their decompositions. One JSON line a case.
+-- Shampoo, SOAP and PSGD amortised over the frequency of their decompositions. bytes: weight read and written, gradient read,
+-- state read and written.
 local q = require "quench"
 
-local function report(case, value, unit) print(q.json.encode{bench = "optimizers", case = case, value = value, unit = unit}) end
+local bench = dofile("tests/bench/measure.lua")("optimizers")
+local width, vocabulary = bench.pick(192, 16), bench.pick(1024, 32)
 
-local shapes = {{"embed", {1024, 192}, "input"}, {"head", {1024, 192}, "output"}}
+local shapes = {{"embed", {vocabulary, width}, "input"}, {"head", {vocabulary, width}, "output"}}
 for block = 1, 2 do
-  for _, s in ipairs{{"q", 192, 192}, {"k", 192, 192}, {"v", 192, 192}, {"o", 192, 192}, {"up", 768, 192}, {"down", 192, 768}} do
+  for _, s in ipairs{{"q", width, width}, {"k", width, width}, {"v", width, width}, {"o", width, width}, {"up", 4 * width, width},
+    {"down", width, 4 * width}} do
     shapes[#shapes + 1] = {block .. "." .. s[1], {s[2], s[3]}, "hidden"}
   end
-  shapes[#shapes + 1] = {block .. ".norm", {192}, "vector"}
+  shapes[#shapes + 1] = {block .. ".norm", {width}, "vector"}
 end
 
 local function parameters()
@@ -22,29 +25,14 @@ local function parameters()
   return list, count
 end
 
---- Seconds a step, the best of two runs of n steps; n covers whole periods of the decompositions.
-local function step_time(opt, n)
-  local best = math.huge
-  for _ = 1, 2 do
-    local start = q.system.clock()
-    for _ = 1, n do opt:step() end
-    best = math.min(best, (q.system.clock() - start) / n)
-  end
-  return best
-end
-
 -- the machine: one pass over as much memory as AdamW touches (w, m, v read and written, g read: 28 bytes a parameter)
 do
   local list, count = parameters()
-  local best = math.huge
-  for _ = 1, 5 do
-    local start = q.system.clock()
+  bench.case("w = a w + b g, for comparison", count .. " parameters", function()
     q.no_grad(function()
       for _, r in ipairs(list) do r.tensor:axpby_(0.5, r.tensor.grad, 0.5) end
     end)
-    best = math.min(best, q.system.clock() - start)
-  end
-  report("w = a w + b g, for comparison (12 bytes a parameter)", best / count * 1e9, "ns/parameter")
+  end, {bytes = 12 * count, more = function(median) return {ns_per_parameter = median / count * 1e9} end})
 end
 
 local decomposed = {
@@ -58,7 +46,11 @@ for _, name in ipairs{"sgd", "adamw", "adamc", "lion", "sophia", "ademamix", "sc
   local special = decomposed[name] or {n = 5, options = name == "sgd" and {momentum = 0.9} or {}}
   local opt = q.optim[name](list, special.options)
   opt:step()
-  report(name .. " step", step_time(opt, special.n) / count * 1e9, "ns/parameter")
-  report(name .. " state", opt:state_bytes() / count, "bytes/parameter")
+  local state, size = opt:state_bytes(), count .. " parameters"
+  bench.case(name .. (special.n > 5 and (", %d steps"):format(special.n) or ", 5 steps"), size, function()
+    for _ = 1, special.n do opt:step() end -- whole periods of the decompositions
+  end, {bytes = special.n * (12 * count + 2 * state), more = function(median)
+    return {ns_per_parameter = median / special.n / count * 1e9, state_bytes_per_parameter = state / count}
+  end})
   opt:zero_grad()
 end

@@ -34,7 +34,7 @@ end
 
 local function ours(case)
   local r = last_line(('OMP_NUM_THREADS=%d %s tests/bench/train.lua "%s"'):format(threads, os.getenv("QUENCH_BINARY") or "build/quench", case))
-  return r and r.ms, r and r.peak_rss_mb
+  return r and r.median_ms, r and r.peak_rss_mb
 end
 
 local function median(list)

@@ -56,6 +56,7 @@ int main(int argc, char **argv) {
   ok(blas_core_level("skylakex") == BLAS_AVX512 && blas_core_level("Zen") == BLAS_AVX2 && blas_core_level("Prescott") == BLAS_SSE,
      "levels of the kernels by name");
   ok(probe_fma(0.001) > 0.1 && probe_sgemm(64, 1) > 0, "probes give a rate");
+  ok(probe_bf16(0.001) == 0 || probe_bf16(0.001) > 0.1, "so does that of bf16, where the processor has the instruction");
   if (blas_processor_level() >= BLAS_AVX2) chosen_here();
   return done();
 }
