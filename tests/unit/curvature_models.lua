@@ -180,6 +180,19 @@ tap.test("preconditioned by AdamW's state", function(t)
   local m = model_of "gpt_neox"
   local opt = q.optim.adamw(m:named_parameters(), {lr = 1e-3, betas = {0.9, 0.97}, eps = 1e-6})
   t.fails(function() curvature.preconditioned(curvature.operator(m, {batches = {ids}}), opt) end, "has not taken a step", "before the first step")
+  for _, name in ipairs{"shampoo", "soap", "sgd"} do -- which keep a v of another kind, or none
+    local other = q.optim[name](m:named_parameters())
+    t.fails(function() curvature.preconditioned(curvature.operator(m, {batches = {ids}}), other) end,
+      name == "sgd" and "no second moment" or "preconditioner of " .. name .. " is not diagonal", name)
+    t.fails(function() curvature.preconditioned(curvature.operator(m, {batches = {ids}}), q.optim.sam(other)) end,
+      name == "sgd" and "no second moment" or "is not diagonal", "sam around " .. name)
+  end
+  t.fails(function() curvature.adaptive(curvature.operator(m, {batches = {ids}}), -1) end, "eta must be a number of at least 0", "eta")
+  for what, batch in pairs{["a number"] = 3, ["a string"] = "text", f32 = q.zeros(2, 5)} do
+    for _, name in ipairs{"operator", "ggn"} do
+      t.fails(function() curvature[name](m, {batches = {ids, batch}}) end, "batches%[2%] must be token ids.*got " .. what, name .. ": " .. what)
+    end
+  end
   local squares = {}
   for _ = 1, 3 do
     opt:zero_grad()

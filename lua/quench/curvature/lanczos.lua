@@ -237,9 +237,14 @@ local function positive(op, list, what)
   return s
 end
 
+local NOT_DIAGONAL = {shampoo = true, soap = true} -- their v is of a graft, or in another basis: no preconditioner of the weights
+
 --- Adam's diagonal sqrt(v / (1 - beta2^t)) + eps for each of the operator's parameters, from the optimizer's state.
 local function adam_diagonal(op, optimizer)
   local what, state, found = "q.curvature.preconditioned", optimizer:state(), {}
+  local inner = optimizer
+  while rawget(inner, "inner") do inner = inner.inner end
+  if NOT_DIAGONAL[inner.name] then options.fail("%s: the preconditioner of %s is not diagonal", what, inner.name) end
   for _, group in ipairs(optimizer.groups) do
     for _, r in ipairs(group.records) do found[r.tensor] = {name = r.name, options = group.options} end
   end
@@ -267,6 +272,9 @@ end
 
 --- T A T with T = |w| + eta: invariant under rescaling of weights (Kwon et al. 2021, ASAM).
 function M.adaptive(op, eta)
+  if eta and not (type(eta) == "number" and eta >= 0 and eta < math.huge) then
+    options.fail("q.curvature.adaptive: eta must be a number of at least 0, got %s", tostring(eta))
+  end
   return q.scope(function()
     local w = op.layout:flatten(op.params, "params")
     return op:scaled(w:abs() + (eta or 0.01), "adaptive " .. op.name)

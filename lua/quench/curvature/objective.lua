@@ -75,11 +75,25 @@ local function describe(self, source, names)
   end
 end
 
+--- A model's batches are token ids, or {inputs, targets}.
+local function check_batches(what, batches)
+  for i, batch in ipairs(batches) do
+    local ids = type(batch) == "table" and batch[1] or batch
+    if type(ids) ~= "userdata" or not ids.dtype or ids:dtype() ~= "i32" then
+      options.fail("%s: batches[%d] must be token ids (i32) or {inputs, targets}, got %s", what, i,
+        type(ids) == "userdata" and ids.dtype and ids:dtype() or "a " .. type(ids))
+    end
+  end
+end
+
 --- The objective of a loss and its parameters (a model's own if nil); `o` has the options above. Names come from the
 -- model: the source, or `model` where the source is made from one.
 function objective.new(what, source, params, o, model)
   model = model or source
-  if objective.is_model(model) then params = params or model:parameters() end
+  if objective.is_model(model) then
+    params = params or model:parameters()
+    check_batches(what, o.batches or {})
+  end
   local self = setmetatable({what = what, params = params, layout = vectors.layout(what, params)}, Objective)
   self.closures = closures(what, source, o.batches)
   self.weights = normalised(what, o.weights, #self.closures)
