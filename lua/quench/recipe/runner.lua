@@ -174,17 +174,17 @@ local function state_of(folder)
   return "new"
 end
 
---- The cost as the recipe plans it, against the speed of this machine.
+--- The cost of one run as the recipe plans it, and what the speed of this machine's products would make of it.
 local function print_plan(r, p)
   local plan = r.plan and r.plan(p)
   if not plan then return end
+  local text = plan.note or plan.flops and ("%.3g FLOP"):format(plan.flops)
+  if text then io.write("  cost   of each run: ", text, "\n") end
   if plan.flops then
     local rate = require("quench.c.machine").probe_sgemm(1024, 2) * 1e9
-    io.write(("  cost   %.3g floating-point operations, about %.3g h here at %.0f GFLOP/s\n"):format(plan.flops,
-      plan.flops / rate / 3600, rate / 1e9))
+    io.write(("  here   products run at %.0f GFLOP/s: %.2g hours at best\n"):format(rate / 1e9, plan.flops / rate / 3600))
   end
   if plan.bytes then io.write(("  memory %.3g GiB\n"):format(plan.bytes / 2 ^ 30)) end
-  if plan.note then io.write("  ", plan.note, "\n") end
 end
 
 local function list_runs(r, p, o)
