@@ -118,7 +118,8 @@ static void pack_b(const Product *p, int64_t j, int64_t n, int64_t k, int64_t kc
       }
 }
 
-/* Rows [i, i + m), k [k, k + kc) of A: rows of KC / 2 words, or (transposed) rows of MC words a pair of k; zeros up to whole blocks and tiles. */
+/* Rows [i, i + m), k [k, k + kc) of A: rows of KC / 2 words, or (transposed) panels of 16 rows, 16 words a pair of k; zeros up to
+ * whole blocks and tiles. Either way what a tile reads of A lies together, and so in the first cache beside a panel of B. */
 static void pack_a(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc) {
   const float *a = p->a;
   const int64_t whole = (m + MR - 1) / MR * MR;
@@ -128,9 +129,11 @@ static void pack_a(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc
         _mm512_store_si512(packed_a + r * (KC / 2) + s / 2, r < m ? words_along(a + (i + r) * p->lda + k + s, kc - s) : _mm512_setzero_si512());
     return;
   }
-  for (int64_t s = 0; s < (kc + KB - 1) / KB * KB; s += 2)
+  const int64_t pairs = (kc + KB - 1) / KB * PAIRS;
+  for (int64_t s = 0; s < pairs; s++)
     for (int64_t r = 0; r < m; r += 16)
-      _mm512_store_si512(packed_a + s / 2 * MC + r, s < kc ? words_across(a + (k + s) * p->lda + i + r, p->lda, m - r, kc - s) : _mm512_setzero_si512());
+      _mm512_store_si512(packed_a + r * pairs + s * 16,
+                         2 * s < kc ? words_across(a + (k + 2 * s) * p->lda + i + r, p->lda, m - r, kc - 2 * s) : _mm512_setzero_si512());
 }
 
 /* ---- the kernel: MR x NR of C over `blocks` blocks; words of A rs apart by row, cs by pair ---- */
@@ -157,7 +160,7 @@ INLINE void tile(int64_t blocks, const uint32_t *a, int64_t rs, int64_t cs, cons
 }
 
 static void tile_of(const Product *p, int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[MR][NV]) {
-  if (p->transpose_a) tile(blocks, a, 1, MC, b, c);
+  if (p->transpose_a) tile(blocks, a, 1, 16, b, c);
   else tile(blocks, a, KC / 2, 1, b, c);
 }
 
@@ -181,14 +184,44 @@ static void make_tile(const Product *p, int64_t i, int64_t rows, int64_t j, int6
   }
 }
 
-static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, int64_t k, int64_t kc) {
+/* The part of A that is packed next, brought into the second-level cache a few lines a tile while the sums run: packing would
+ * wait for memory else. */
+typedef struct Ahead {
+  const float *row;
+  int64_t ld, rows, lines, line; /* rows and lines still to come, of 16 numbers; the line within the row */
+} Ahead;
+
+static Ahead ahead_of(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc) {
+  if (p->transpose_a) return (Ahead){(const float *)p->a + k * p->lda + i, p->lda, m ? kc : 0, (m + 15) / 16, 0};
+  return (Ahead){(const float *)p->a + i * p->lda + k, p->lda, m, (kc + 15) / 16, 0};
+}
+
+static void fetch(Ahead *a, int64_t count) {
+  for (; count > 0 && a->rows > 0; count--) {
+    _mm_prefetch(a->row + 16 * a->line, _MM_HINT_T1);
+    if (++a->line == a->lines) a->line = 0, a->row += a->ld, a->rows--;
+  }
+}
+
+/* The tile of C that comes next, to be read or written. */
+static void fetch_c(const Product *p, int64_t i, int64_t rows, int64_t j) {
+  const float *c = (const float *)p->c + i * p->ldc + j;
+  for (int64_t r = 0; r < rows; r++) _mm_prefetch(c + r * p->ldc, _MM_HINT_T0), _mm_prefetch(c + r * p->ldc + 16, _MM_HINT_T0);
+}
+
+/* next: rows of A that are packed after this, from i + m on. */
+static void tiles(const Product *p, int64_t i, int64_t m, int64_t next, int64_t j, int64_t n, int64_t k, int64_t kc) {
   const int64_t blocks = (kc + KB - 1) / KB;
+  Ahead ahead = ahead_of(p, i + m, next, k, kc);
+  const int64_t share = ahead.rows * ahead.lines / ((n + NR - 1) / NR * ((m + MR - 1) / MR)) + 1;
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
   for (int64_t c = 0; c < n; c += NR)
     for (int64_t r = 0; r < m; r += MR) {
       const int64_t rows = least(m - r, MR), columns = least(n - c, NR);
-      make_tile(p, i + r, rows, j + c, columns, blocks, k == 0, packed_a + r * (p->transpose_a ? 1 : KC / 2), packed_b + c * blocks * PAIRS);
+      fetch(&ahead, share);
+      if (r + MR < m) fetch_c(p, i + r + MR, least(m - r - MR, MR), j + c);
+      make_tile(p, i + r, rows, j + c, columns, blocks, k == 0, packed_a + (p->transpose_a ? r / 16 * 16 * blocks * PAIRS + r % 16 : r * (KC / 2)), packed_b + c * blocks * PAIRS);
     }
   _mm_setcsr(before);
   if (k + kc == p->k) K(product_finish)(p, i, m, j, n);
@@ -196,6 +229,7 @@ static void tiles(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n, 
 
 void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   const int64_t chunk = product_chunk(p, NC);
+  const bool far = (i1 - i0) * p->k >= 1 << 19; /* more of A than stays in the second-level cache */
   packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += chunk)
     for (int64_t k = 0; k < p->k; k += KC) {
@@ -204,7 +238,7 @@ void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
       for (int64_t i = i0; i < i1; i += MC) {
         const int64_t m = least(i1 - i, MC);
         pack_a(p, i, m, k, kc);
-        tiles(p, i, m, j, n, k, kc);
+        tiles(p, i, m, far ? least(i1 - i - m, MC) : 0, j, n, k, kc);
       }
     }
 }
