@@ -209,10 +209,10 @@ static void fetch_c(const Product *p, int64_t i, int64_t rows, int64_t j) {
   for (int64_t r = 0; r < rows; r++) _mm_prefetch(c + r * p->ldc, _MM_HINT_T0), _mm_prefetch(c + r * p->ldc + 16, _MM_HINT_T0);
 }
 
-/* next: rows of A that are packed after this, from i + m on. */
-static void tiles(const Product *p, int64_t i, int64_t m, int64_t next, int64_t j, int64_t n, int64_t k, int64_t kc) {
+/* next: rows of A that are packed after this, from i + m on. far: operands come from memory. */
+static void tiles(const Product *p, int64_t i, int64_t m, int64_t next, bool far, int64_t j, int64_t n, int64_t k, int64_t kc) {
   const int64_t blocks = (kc + KB - 1) / KB;
-  Ahead ahead = ahead_of(p, i + m, next, k, kc);
+  Ahead ahead = ahead_of(p, i + m, far ? next : 0, k, kc);
   const int64_t share = ahead.rows * ahead.lines / ((n + NR - 1) / NR * ((m + MR - 1) / MR)) + 1;
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
@@ -220,7 +220,7 @@ static void tiles(const Product *p, int64_t i, int64_t m, int64_t next, int64_t 
     for (int64_t r = 0; r < m; r += MR) {
       const int64_t rows = least(m - r, MR), columns = least(n - c, NR);
       fetch(&ahead, share);
-      if (r + MR < m) fetch_c(p, i + r + MR, least(m - r - MR, MR), j + c);
+      if (far && r + MR < m) fetch_c(p, i + r + MR, least(m - r - MR, MR), j + c);
       make_tile(p, i + r, rows, j + c, columns, blocks, k == 0, packed_a + (p->transpose_a ? r / 16 * 16 * blocks * PAIRS + r % 16 : r * (KC / 2)), packed_b + c * blocks * PAIRS);
     }
   _mm_setcsr(before);
@@ -238,7 +238,7 @@ void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
       for (int64_t i = i0; i < i1; i += MC) {
         const int64_t m = least(i1 - i, MC);
         pack_a(p, i, m, k, kc);
-        tiles(p, i, m, far ? least(i1 - i - m, MC) : 0, j, n, k, kc);
+        tiles(p, i, m, least(i1 - i - m, MC), far, j, n, k, kc);
       }
     }
 }
