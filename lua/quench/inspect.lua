@@ -10,10 +10,10 @@ local BINS = 16
 local bars = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"}
 local shades = {" ", "░", "▒", "▓", "█"}
 
---- Counts of the values in equal bins from low to high.
+--- Counts of the values in equal bins from low to high; those that are not finite are in none.
 local function histogram(x, low, high)
   local counts = {}
-  local bin = ((x - low) * (BINS / (high - low))):floor():clamp(0, BINS - 1)
+  local bin = q.where(x:isfinite(), ((x - low) * (BINS / (high - low))):floor():clamp(0, BINS - 1), -1)
   for b = 1, BINS do counts[b] = bin:eq(b - 1):to("f64"):sum():item() end
   return counts
 end
@@ -50,7 +50,7 @@ function inspect.stats(t)
       s.max = q.where(x:isfinite(), x, -math.huge):max():item()
       s.deviation = math.sqrt(q.where(x:isfinite(), (known - s.mean):square(), 0):sum():item() / finite)
       s.zeros = x:eq(0):sum():item()
-      if s.max > s.min and finite == n then s.histogram = histogram(x, s.min, s.max) end
+      if s.max > s.min then s.histogram = histogram(x, s.min, s.max) end
       return s
     end)
   end)

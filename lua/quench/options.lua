@@ -39,7 +39,7 @@ function options.nearest(word, names)
     local d = distance(word:lower(), name:lower())
     if not best or d < best_distance then best, best_distance = name, d end
   end
-  if best and best_distance <= math.max(1, math.floor(#word / 3)) then return best end
+  if best and best_distance < #word and best_distance <= math.max(1, math.floor(#word / 3)) then return best end
   for _, name in ipairs(names) do -- a name begun but not finished
     if #word >= 2 and name:lower():find(word:lower(), 1, true) then return name end
   end

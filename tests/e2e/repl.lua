@@ -18,6 +18,8 @@ tap.test("values show themselves", function(t)
     ["local function f()\nreturn 8\nend\nf()"] = "8\n", ["q.tensor{1, 2}"] = tostring(q.tensor{1, 2}) .. "\n",
     ["ones(2):sum():item()"] = "2\n",
     ["for i = 1, 2 do\nprint(i)\nend"] = "1\n2\n", ["x = [[a\nb]]\n#x"] = "3\n", ["3 +\n4"] = "7\n",
+    ["x = 5; x * 2"] = "10\n", ["x = 5; y = 6; x, y;\nans"] = "5\n", ["local z = 4; z * 2\nz"] = "8\n4\n", ["s = 'a; b'; #s"] = "4\n",
+    ["5 -- five"] = "5\n", ["for i = 1, 2 do x = i; end; x"] = "2\n", ["'a\\nb'"] = "a\nb\n", ["'a\\nb\\27'"] = '"a\\nb\\27"\n',
     ["-- a comment"] = "", ["quit\n1"] = "",
     ["exit()\n1"] = "",
   } do
@@ -31,6 +33,9 @@ tap.test("errors point at what is meant", function(t)
     ["tensr{1}"] = "(did you mean 'tensor'?)\n   1 | tensr{1}\n       ^~~~~\n",
     ["q.zeroes(2)"] = "(did you mean 'zeros'?)\n   1 | q.zeroes(2)\n         ^~~~~~\n",
     ["q.ones(2):sums()"] = "attempt to call method 'sums'",
+    ["q.optm.adamw"] = "(did you mean 'optim'?)\n   1 | q.optm.adamw\n         ^~~~\n",
+    ["optm.adamw"] = "(did you mean 'optim'?)\n   1 | optm.adamw\n       ^~~~\n",
+    ["f('a')"] = "error: attempt to call global 'f' (a nil value)\n   1 | f('a')\n       ^\n",
     ["x = = 2"] = "unexpected symbol near '='\n   1 | x = = 2\n         ^\n",
     ["q.progress{totl = 3}"] = "(did you mean 'total'?)",
     ["for i = 1, 1 do\n  q.progress{totl = 3}\nend"] = "   2 |   q.progress{totl = 3}\n                    ^~~~\n",

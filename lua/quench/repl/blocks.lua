@@ -25,22 +25,38 @@ function blocks.keep_locals()
   end
 end
 
+--- Code that hands on the values of an expression. Not "return f(x)": a tail call would leave no frame, and errors in f
+-- would not know the line; the bracket on the expression's last line, since its own errors count there.
+local function returning(expression)
+  local comment = expression:match("[^\n]*$"):find("--", 1, true)
+  return "return __values(" .. expression .. (comment and "\n)" or ")")
+end
+
+--- Statements and at their end an expression, on a line of its own or behind a semicolon: x = 5; x * 2. A function, or nil.
+local function with_value(text, chunk)
+  text = text:gsub("[;%s]*$", "")
+  local cut = #text + 1
+  repeat
+    cut = text:sub(1, cut - 1):match(".*()[;\n]")
+    local tail = cut and text:sub(cut + 1)
+    if tail and loadstring("return " .. tail) then
+      local both = loadstring(text:sub(1, cut) .. (text:find("local", 1, true) and "__keep_locals() " or "") .. returning(tail), chunk)
+      if both then return both end
+    end
+  until not cut
+end
+
 --- The function of a block, or nil, the message, and whether more lines could complete it. chunk: its name in messages.
 function blocks.compile(text, chunk)
   chunk = "=" .. (chunk or "(prompt)")
   local expression = text:gsub("^%s*=", ""):gsub(";%s*$", "")
   local fn, as_expression = loadstring("return " .. expression, chunk)
-  -- not "return f(x)": a tail call would leave no frame, and errors in f would not know the line
-  if fn then return loadstring("return __values(" .. expression .. "\n)", chunk) or fn end
+  if fn then return loadstring(returning(expression), chunk) or fn end
   local message
   fn, message = loadstring(text, chunk)
   if not fn then
-    -- statements and, on the last line, an expression, as pasted blocks often end
-    local head, tail = text:match("^(.*)\n([^\n]*)$")
-    if head and loadstring("return " .. tail) then
-      local both = loadstring(head .. "\nreturn __values(" .. tail:gsub(";%s*$", "") .. "\n)", chunk)
-      if both then return both end
-    end
+    local both = with_value(text, chunk)
+    if both then return both end
     local unfinished = message:find("near '<eof>'$") or as_expression:find("near '<eof>'$")
     return nil, message, unfinished ~= nil
   end

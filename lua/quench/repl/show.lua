@@ -45,7 +45,10 @@ end
 function show.value(v)
   local record = (type(v) == "function" or type(v) == "table") and help.find(v)
   if record then return record.signature .. "\n  " .. record.doc end
-  if type(v) == "string" then return (("%q"):format(v):gsub("\\\n", "\\n")) end
+  if type(v) == "string" then
+    if v:find("\n") and not v:find("[%z\1-\8\11-\31\127]") then return v end -- a text of several lines, as it is
+    return (("%q"):format(v):gsub("\\\n", "\\n"))
+  end
   if type(v) == "table" and not (getmetatable(v) or {}).__tostring then return table_text(v) end
   return tostring(v)
 end
