@@ -21,10 +21,20 @@ local known = {kitty = true, iterm = true, sixel = true, text = true, none = tru
 
 local function environment(name) return os.getenv(name) or "" end
 
+local typed = "" -- keys that came with the answer
+
+--- Keys typed ahead that the question has taken from the terminal, once; the prompt gives them to its editor.
+function show.take_typed()
+  local keys = typed
+  typed = ""
+  return keys
+end
+
 --- Asks the terminal: kitty's query is answered by those that know it, the attributes by all.
 local function ask()
   local query = "\27_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\27\\\27[c"
   local answer = c.terminal_ask(query, "c", 300)
+  typed = typed .. answer:gsub("\27_G.-\27\\", ""):gsub("\27%[%?[%d;]*c", "")
   if answer:find("\27_Gi=31;OK", 1, true) then return "kitty" end
   local attributes = answer:match("\27%[%?([%d;]+)c")
   if attributes and (";" .. attributes .. ";"):find(";4;", 1, true) then return "sixel" end

@@ -14,7 +14,17 @@ static long long now(void) {
   return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Reads until the last character, the end of time, or more than any terminal says. */
+/* Is there an answer, "\033[?", digits and semicolons, `last`, among what was read? Keys may stand around it. */
+static bool answered(const Buffer *b, char last) {
+  for (size_t i = 0; i + 3 < b->used; i++) {
+    if (memcmp(b->data + i, "\033[?", 3) != 0) continue;
+    for (i += 3; i < b->used && memchr("0123456789;", b->data[i], 11);) i++;
+    if (i < b->used && b->data[i] == last) return true;
+  }
+  return false;
+}
+
+/* Reads until the answer, the end of time, or more than any terminal says. */
 static Status gather(int tty, char last, int milliseconds, Buffer *answer) {
   long long end = now() + milliseconds;
   while (answer->used < 4096) {
@@ -25,7 +35,7 @@ static Status gather(int tty, char last, int milliseconds, Buffer *answer) {
     ssize_t n = read(tty, bytes, sizeof bytes);
     if (n <= 0) return OK;
     TRY(buffer_add(answer, bytes, (size_t)n));
-    if (last && answer->data[answer->used - 1] == last) return OK;
+    if (answered(answer, last)) return OK;
   }
   return OK;
 }

@@ -45,6 +45,8 @@ typedef struct Editor {
   int callbacks;    /* where the table of callbacks lies on its stack */
   bool interrupted;
   bool early;       /* keys were waiting when the prompt came */
+  wchar_t typed[4096]; /* keys that somebody else has read from the terminal, see editor_type */
+  size_t taken, typed_count;
   char prompt[64];
 } Editor;
 
@@ -216,6 +218,7 @@ static int editor_read(lua_State *L) {
   int n = 0, waiting = 0;
   el_set(e->el, EL_PREP_TERM, 1); /* libedit would do so only when it reads its first key */
   e->early = ioctl(STDIN_FILENO, FIONREAD, &waiting) == 0 && waiting > 0;
+  e->early = e->early || e->taken < e->typed_count;
   interrupt_clear(); /* from here on Ctrl-C is a key; one that came before, after its block had ended, is late */
   fputs(PASTE_ON, stdout), fflush(stdout);
   const char *line = el_gets(e->el, &n);
@@ -224,6 +227,30 @@ static int editor_read(lua_State *L) {
   if (!line || n <= 0) return 0;
   lua_pushlstring(L, line, (size_t)n - (line[n - 1] == '\n'));
   return 1;
+}
+
+/* libedit's source of keys while there are some that were typed before; then its own is in place again. */
+static int next_typed(EditLine *el, wchar_t *key) {
+  Editor *e = editor_of(el);
+  *key = e->typed[e->taken++];
+  if (e->taken == e->typed_count) el_wset(el, EL_GETCFN, EL_BUILTIN_GETCFN);
+  return 1;
+}
+
+/* editor:type(keys): as if they had been typed. Not el_push, whose keys come before those that ours push in their turn. */
+static int editor_type(lua_State *L) {
+  Editor *e = editor_argument(L);
+  size_t bytes;
+  const char *keys = luaL_checklstring(L, 2, &bytes);
+  e->taken = e->typed_count = 0;
+  for (size_t i = 0; i < bytes && e->typed_count < sizeof e->typed / sizeof e->typed[0];) {
+    mbstate_t state = {0};
+    size_t n = mbrtowc(&e->typed[e->typed_count++], keys + i, bytes - i, &state);
+    if (n > bytes) e->typed[e->typed_count - 1] = L'?'; /* no character: one byte is left out */
+    i += n == 0 || n > bytes ? 1 : n;
+  }
+  if (e->typed_count > 0) el_wset(e->el, EL_GETCFN, next_typed);
+  return 0;
 }
 
 static int editor_remember(lua_State *L) {
@@ -242,7 +269,7 @@ static int editor_close(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-  {"read", editor_read}, {"remember", editor_remember}, {"close", editor_close}, {"__gc", editor_close}, {NULL, NULL},
+  {"read", editor_read}, {"type", editor_type}, {"remember", editor_remember}, {"close", editor_close}, {"__gc", editor_close}, {NULL, NULL},
 };
 
 int bind_open_repl(lua_State *L) {

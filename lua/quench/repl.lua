@@ -112,6 +112,9 @@ local function with_editor(editor)
   }
   banner()
   steadily(function()
+    local show = package.loaded["quench.plots.show"]
+    local keys = show and show.take_typed() or ""
+    if keys ~= "" then editor:type(keys) end
     local text, interrupted = editor:read("> ", callbacks)
     if not text and not interrupted then say "" return true end
     if not text or not text:match("%S") then return false end
@@ -141,7 +144,7 @@ end
 --- All of standard input as one script; a lone expression prints its value.
 local function run_script()
   local text = io.read("*a") or ""
-  local fn = blocks.compile(text)
+  local fn = blocks.compile(text, nil, true)
   if not fn then fn = assert(loadstring(text, "=stdin")) end
   blocks.show_results(false, true, (function(...) return select("#", ...), ... end)(fn()))
 end

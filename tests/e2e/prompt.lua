@@ -93,6 +93,15 @@ tap.test("typed ahead", function(t)
   local out, status = s:close(5)
   t.ok(status == 0 and out:find("then\tthis", 1, true), "Ctrl-D comes after the lines before it", out)
   s = open()
+  s:send "print('it', 'runs') q.system.sleep(0.2); q.plot{{'line', {1, 2}}}\r"
+  s:expect "it\truns"
+  s:send "x = 700\rx + 'cc"
+  s:expect "\27[c"
+  s:send "\27[?62;c"
+  s:send "\b\b\b77\r"
+  t.ok(s:expect "777\r\n" and s:expect "> ", "keys that come while the terminal is asked what it can show", s:rest())
+  leave(s)
+  s = open()
   s:send("\0\0" .. "700 + 77\r")
   t.ok(s:expect "777\r\n" and s:expect "> ", "Ctrl-Space is no Ctrl-D")
   leave(s)

@@ -19,7 +19,9 @@ tap.test("values show themselves", function(t)
     ["ones(2):sum():item()"] = "2\n",
     ["for i = 1, 2 do\nprint(i)\nend"] = "1\n2\n", ["x = [[a\nb]]\n#x"] = "3\n", ["3 +\n4"] = "7\n",
     ["x = 5; x * 2"] = "10\n", ["x = 5; y = 6; x, y;\nans"] = "5\n", ["local z = 4; z * 2\nz"] = "8\n4\n", ["s = 'a; b'; #s"] = "4\n",
-    ["5 -- five"] = "5\n", ["for i = 1, 2 do x = i; end; x"] = "2\n", ["'a\\nb'"] = "a\nb\n", ["'a\\nb\\27'"] = '"a\\nb\\27"\n',
+    ["5 -- five"] = "5\n", ["x = 5; math.abs(-x)"] = "5\n", ["x = 5\nmath.abs(-x);"] = "",
+    ["for i = 1, 2 do f = i end; print(f)"] = "2\n", ["for i = 1, 2 do x = i; end; x"] = "2\n",
+    ["'a\\nb'"] = "a\nb\n", ["'a\\nb\\27'"] = '"a\\nb\\27"\n',
     ["-- a comment"] = "", ["quit\n1"] = "",
     ["exit()\n1"] = "",
   } do
@@ -109,6 +111,7 @@ end)
 tap.test("a pipe without -i is one script", function(t)
   local out, err, status = sh [[printf 'local x = 2\nprint(x * 21)' | $Q]]
   t.equal(out .. err .. status, "42\n0", "with its locals")
+  t.equal((sh [[printf 'x = -5\nmath.abs(x)\n' | $Q]]), "", "the value of a call at its end is not shown")
   out = sh [[echo 6 '*' 7 | $Q]]
   t.equal(out, "42\n", "an expression prints")
   out, err, status = sh [[echo 'error("no", 0)' | $Q]]

@@ -6,6 +6,7 @@ local show = require "quench.repl.show"
 
 local blocks = {failed = false, traceback = nil, count = 0, sources = {}}
 
+local LONGEST = 2000 -- characters of an expression behind statements
 local KEPT = 9 -- results before the last one: ans1 ... ans9
 
 function blocks.say(...) io.write(...) io.write("\n") end
@@ -43,20 +44,21 @@ local function with_value(text, chunk)
       local both = loadstring(text:sub(1, cut) .. (text:find("local", 1, true) and "__keep_locals() " or "") .. returning(tail), chunk)
       if both then return both end
     end
-  until not cut
+  until not cut or #text - cut > LONGEST
 end
 
 --- The function of a block, or nil, the message, and whether more lines could complete it. chunk: its name in messages.
-function blocks.compile(text, chunk)
+-- In a script the value of a call at the end is nothing to be shown.
+function blocks.compile(text, chunk, script)
   chunk = "=" .. (chunk or "(prompt)")
   local expression = text:gsub("^%s*=", ""):gsub(";%s*$", "")
   local fn, as_expression = loadstring("return " .. expression, chunk)
   if fn then return loadstring(returning(expression), chunk) or fn end
   local message
   fn, message = loadstring(text, chunk)
+  local both = not (fn and script) and with_value(text, chunk)
+  if both then return both end
   if not fn then
-    local both = with_value(text, chunk)
-    if both then return both end
     local unfinished = message:find("near '<eof>'$") or as_expression:find("near '<eof>'$")
     return nil, message, unfinished ~= nil
   end
