@@ -86,13 +86,12 @@ function help.text(r)
   return table.concat(lines, "\n")
 end
 
---- Records whose name, meaning or text contain the word.
+--- Records whose name or page (signature, meaning, options, source) contains the word.
 function help.search(word)
   local found = {}
   word = word:lower()
   for _, r in ipairs(records) do
-    local text = (r.name .. " " .. r.doc .. " " .. (r.text or "")):lower()
-    if text:find(word, 1, true) then found[#found + 1] = r end
+    if (r.name .. "\n" .. help.text(r)):lower():find(word, 1, true) then found[#found + 1] = r end
   end
   table.sort(found, function(a, b) return a.name < b.name end)
   return found

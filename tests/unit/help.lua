@@ -33,6 +33,17 @@ tap.test("every public function has a record", function(t)
   end
 end)
 
+tap.test("a word is found wherever a page has it", function(t)
+  local function names(word)
+    local list = {}
+    for _, r in ipairs(help.search(word)) do list[#list + 1] = r.name end
+    return " " .. table.concat(list, " ") .. " "
+  end
+  t.ok(names("Perplexity"):find(" q.eval.text ", 1, true), "in a signature")
+  t.ok(names("recompute"):find(" q.train ", 1, true), "in an option")
+  t.equal(names("no such word"), "  ", "nowhere")
+end)
+
 tap.test("records are sound", function(t)
   for _, r in ipairs(help.records()) do
     local wrong
