@@ -37,6 +37,9 @@ tap.test("options", function(t)
     t.ok(has(run, option), "run decay " .. option, run)
   end
   t.ok(not has(run, "--smoke="), "a scale is no option", run)
+  t.equal(offered 'run decay "--scale" "=" "t"', "tiny\n", "the scales of a recipe")
+  t.equal(offered 'run decay "--emit" "="', "slurm\nparallel\n", "the choices of an option")
+  t.equal(offered 'run decay "--out" "=" "/et"', "/etc\n", "else files")
   local all = offered 'run all "--"'
   t.ok(has(all, "--index=") and has(all, "--quiet") and not has(all, "--steps="), "run all", all)
   t.ok(has(offered 'run "a"', "all"), "all stands among the recipes")

@@ -62,7 +62,7 @@ end
 
 --- quench replay FIGURE.png [--key=value ...]: arguments change the parameters stored in the figure.
 function replay.replay(path, list)
-  local made = read(path)
+  local made, before = read(path), system.read_file(path) -- a run that is forced anew may write over the figure
   progress.message("running the recipe stored in %s (quench show prints it)", path)
   local r = recipe.from_text(made.source, made.name .. ".lua")
   local given, chosen = arguments.parse(list or {}, r.spec, runner.flags)
@@ -74,7 +74,8 @@ function replay.replay(path, list)
   local record = runner.perform(r, r.spec(given), runner.flags(chosen))
   local again = record and ("%s/%s.png"):format(record.folder, made.figure)
   if changed or not again or not system.exists(again) then return end
-  if system.read_file(again) == system.read_file(path) then io.write("the same bytes as ", path, "\n") return end
+  if record.cached then io.write("this run was finished before: nothing was computed; --force runs it again\n") end
+  if system.read_file(again) == before then io.write("the same bytes as ", path, "\n") return end
   local why = differences(made.stamp, require("quench.doctor").stamp())
   io.write("not the same bytes as ", path, why ~= "" and ": " .. why or " on this same machine", "\n")
 end

@@ -218,7 +218,7 @@ function runner.perform(r, p, o)
   local cached = not fresh and system.exists(ctx:path "run.json")
   local record = cached and store.read(ctx:path "run.json") or present(r, p, content, ctx, o)
   print_run(r, ctx, record, cached)
-  record.folder, record.runs = ctx.folder, content.runs
+  record.folder, record.runs, record.cached = ctx.folder, content.runs, cached
   return record
 end
 
