@@ -25,7 +25,8 @@ local function fault(line)
 end
 
 local benches = {}
-for name in pairs{curvature = 1, io = 1, linalg = 1, ops = 1, optimizers = 1, plots = 1, quantizers = 1, scaling = 1, startup = 1, train = 1} do
+for name in pairs{curvature = 1, io = 1, linalg = 1, ops = 1, optimizers = 1, plots = 1, precision = 1,
+  quantizers = 1, scaling = 1, startup = 1, train = 1} do
   benches[#benches + 1] = name
 end
 table.sort(benches)
@@ -48,6 +49,16 @@ for _, name in ipairs(benches) do
       wrong or text)
   end)
 end
+
+tap.test("training in bf16", function(t)
+  local text = output(("QUICK=1 %s tests/bench/precision.lua"):format(program))
+  local r = q.json.decode(text)
+  local same = 0
+  for _, gap in ipairs(r.gaps) do same = same + (gap == 0 and 1 or 0) end
+  t.ok(same == 0 and r.farthest_training_losses > 0, "the products are other ones than in f32")
+  t.ok(math.abs(r.value) < r.noise_between_seeds, "the held-out loss differs from that in f32 by less than two seeds do",
+    ("%g against %g"):format(r.value, r.noise_between_seeds))
+end)
 
 tap.test("the peer", function(t)
   local text, status = output("PYTHON=/nonexistent/python " .. program .. " tests/bench/peer.lua")
