@@ -9,17 +9,19 @@
 
 /* --- sRGB (IEC 61966-2-1) in 16 bits both ways --- */
 
-static uint16_t to_linear[65536], to_encoded[65536];
+/* Values that were asked for, else 0: a picture has few of the 65536, whose powers would take longer than the rest of it. */
+static uint16_t linear[65536], encoded[65536];
 
-static void fill_tables(void) {
-  if (to_linear[65535]) return;
-  for (int i = 0; i < 65536; i++) {
-    double v = i / 65535.0;
-    double linear = v <= 0.04045 ? v / 12.92 : pow((v + 0.055) / 1.055, 2.4);
-    double encoded = v <= 0.0031308 ? v * 12.92 : 1.055 * pow(v, 1 / 2.4) - 0.055;
-    to_linear[i] = (uint16_t)lrint(linear * 65535);
-    to_encoded[i] = (uint16_t)lrint(encoded * 65535);
-  }
+static uint16_t to_linear(int i) {
+  if (linear[i]) return linear[i];
+  double v = i / 65535.0;
+  return linear[i] = (uint16_t)lrint((v <= 0.04045 ? v / 12.92 : pow((v + 0.055) / 1.055, 2.4)) * 65535);
+}
+
+static uint16_t to_encoded(int i) {
+  if (encoded[i]) return encoded[i];
+  double v = i / 65535.0;
+  return encoded[i] = (uint16_t)lrint((v <= 0.0031308 ? v * 12.92 : 1.055 * pow(v, 1 / 2.4) - 0.055) * 65535);
 }
 
 static inline int channel(Colour c, int k) { return (int)((c >> (24 - 8 * k)) & 0xff) * 257; } /* 16 bits */
@@ -31,7 +33,6 @@ Status raster_new(int width, int height, Colour background, Raster **out) {
   if (width < 1 || height < 1 || width > RASTER_MAX_SIDE || height > RASTER_MAX_SIDE)
     return fail(ERR_ARGUMENT, "picture: size must be 1..%d pixels a side, got %d x %d (smaller width, height or dpi)", RASTER_MAX_SIDE,
                 width, height);
-  fill_tables();
   Raster *r = mem_calloc(1, sizeof *r);
   if (!r) return error_code();
   size_t pixels = (size_t)width * (size_t)height;
@@ -45,8 +46,10 @@ Status raster_new(int width, int height, Colour background, Raster **out) {
     return error_code();
   }
   uint16_t back[3];
-  for (int k = 0; k < 3; k++) back[k] = to_linear[channel(background, k)];
-  for (size_t i = 0; i < pixels; i++) memcpy(r->rgb + 3 * i, back, sizeof back);
+  for (int k = 0; k < 3; k++) back[k] = to_linear(channel(background, k));
+  const size_t row = 3 * (size_t)width;
+  for (size_t i = 0; i < row; i++) r->rgb[i] = back[i % 3];
+  for (size_t y = 1; y < (size_t)height; y++) memcpy(r->rgb + y * row, r->rgb, row * sizeof *r->rgb);
   for (int y = 0; y < height; y++) r->low[y] = width + 2, r->high[y] = -1;
   r->top = height, r->bottom = 0;
   raster_clip(r, 0, 0, width, height);
@@ -183,13 +186,13 @@ typedef struct Ink {
 
 static Ink ink_of(Colour c) {
   Ink k = {.alpha = (int)lrint((c & 0xff) * 65536 / 255.0)};
-  for (int i = 0; i < 3; i++) k.encoded[i] = channel(c, i), k.linear[i] = to_linear[k.encoded[i]];
+  for (int i = 0; i < 3; i++) k.encoded[i] = channel(c, i), k.linear[i] = to_linear(k.encoded[i]);
   return k;
 }
 
 static inline void blend(uint16_t *pixel, const Ink *k, int coverage) {
   for (int i = 0; i < 3; i++) {
-    int goal = k->alpha == 65536 ? k->linear[i] : to_linear[mix(to_encoded[pixel[i]], k->encoded[i], k->alpha)];
+    int goal = k->alpha == 65536 ? k->linear[i] : to_linear(mix(to_encoded(pixel[i]), k->encoded[i], k->alpha));
     pixel[i] = mix(pixel[i], goal, coverage);
   }
 }
@@ -262,6 +265,6 @@ void raster_rgb8(const Raster *r, uint8_t *out) {
       out[0] = out[-3], out[1] = out[-2], out[2] = out[-1];
       continue;
     }
-    for (int k = 0; k < 3; k++) out[k] = (uint8_t)((to_encoded[p[k]] + 128) / 257);
+    for (int k = 0; k < 3; k++) out[k] = (uint8_t)((to_encoded(p[k]) + 128) / 257);
   }
 }
