@@ -16,6 +16,7 @@ typedef struct Printer {
   size_t room, used;
   double scale;    /* common factor of all numbers */
   int width, digits;
+  int columns;     /* characters that a line may have; 0: as many as it takes */
   bool whole_numbers, exponent;
 } Printer;
 
@@ -48,6 +49,16 @@ static void each_shown(const Tensor *t, int axis, int64_t *index, void (*visit)(
     index[axis] = i;
     each_shown(t, axis + 1, index, visit, context);
   }
+}
+
+/* How many entries of an axis stand before the gap, and behind it: all n where there is none. */
+static int64_t edge_of(const Printer *p, int axis, int64_t n) {
+  int64_t edge = n > WHOLE ? EDGE : n;
+  if (axis < p->t->ndim - 1 || p->columns == 0) return edge;
+  int64_t cell = p->width + 1;
+  if (edge == n && n * cell <= p->columns) return n;
+  int64_t fit = (p->columns - 5) / (2 * cell); /* the gap is "  ... ", in place of a space */
+  return fit < 1 ? 1 : fit < EDGE ? fit : EDGE;
 }
 
 typedef struct Range {
@@ -105,9 +116,10 @@ static void put_rows(Printer *p, int axis, int64_t *index) {
   const Tensor *t = p->t;
   int64_t n = axis < t->ndim ? t->shape[axis] : 1;
   bool row = axis >= t->ndim - 1;
+  int64_t edge = edge_of(p, axis, n);
   for (int64_t i = 0; i < n; i++) {
-    bool gap = n > WHOLE && i == EDGE;
-    if (gap) i = n - EDGE;
+    bool gap = n > 2 * edge && i == edge;
+    if (gap) i = n - edge;
     if (axis < t->ndim) index[axis] = i;
     if (row) {
       put(p, "%s", gap ? "  ... " : " ");
@@ -137,8 +149,8 @@ static const char *bytes_text(double bytes, char *text, size_t room) {
   return text;
 }
 
-size_t tensor_print(const Tensor *t, char *buffer, size_t room) {
-  Printer p = {.t = t, .buffer = buffer, .room = room};
+size_t tensor_print(const Tensor *t, int columns, char *buffer, size_t room) {
+  Printer p = {.t = t, .columns = columns, .buffer = buffer, .room = room};
   if (room) buffer[0] = '\0';
   char size[32];
   int64_t n = tensor_numel(t), index[MAX_DIMS] = {0};

@@ -95,7 +95,8 @@ Status tensor_fill_normal(Tensor *t, Random *r, double mean, double deviation);
 void tensor_touch(Tensor *t);            /* notes an in-place write */
 
 /* --- printing to a buffer (tensor/print.c) --- */
-/* Writes at most room bytes, always terminated; returns the length it wanted. */
-size_t tensor_print(const Tensor *t, char *buffer, size_t room);
+/* Writes at most room bytes, always terminated; returns the length it wanted. Lines are at most `columns` characters
+ * long (and at least two numbers); 0: at most 12 numbers. */
+size_t tensor_print(const Tensor *t, int columns, char *buffer, size_t room);
 
 #endif

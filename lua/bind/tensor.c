@@ -2,6 +2,8 @@
  * The operations are bound in ops.c. */
 #include <math.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "bind/bind.h"
@@ -300,11 +302,17 @@ static int totable(lua_State *L) {
   return 1;
 }
 
+/* How wide the terminal is that results go to; 0 elsewhere, so that a file does not depend on a window. */
+static int columns(void) {
+  struct winsize w;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
+}
+
 static int tostring(lua_State *L) {
   Handle *h = luaL_checkudata(L, 1, TENSOR);
   if (!h->t) return lua_pushliteral(L, "tensor (freed)"), 1;
   char *text = lua_newuserdata(L, 1 << 15);
-  size_t n = tensor_print(h->t, text, 1 << 15);
+  size_t n = tensor_print(h->t, columns(), text, 1 << 15);
   return lua_pushlstring(L, text, n < (1 << 15) ? n : (1 << 15) - 1), 1;
 }
 

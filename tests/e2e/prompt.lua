@@ -54,6 +54,19 @@ tap.test("windows", function(t)
   end
 end)
 
+tap.test("tensors in a narrow window", function(t)
+  local s = open{columns = 44, rows = 50}
+  for line, width in pairs{["q.arange(144):view(12, 12) / 7"] = 42, ["q.arange(9) * 1e-9"] = 40, ["q.randn(2, 5)"] = 44, ["q.arange(10)"] = 20} do
+    s:send(line .. "\r")
+    s:expect "f32 ("
+    s:expect "> "
+    local longest = 0
+    for text in s.output:match(".*f32 (%b().*)> "):gmatch "\n([^\27\r]*)" do longest = math.max(longest, #text) end
+    t.ok(longest > 0 and longest <= width, line .. " fits", longest .. "\n" .. s.output)
+  end
+  leave(s)
+end)
+
 tap.test("5,000 characters pasted", function(t)
   local long = ("x"):rep(4990)
   local s = open()
