@@ -23,11 +23,11 @@ local function flops(s)
 end
 
 --- Processor seconds of a step (the least of some) and the peak of counted memory in bytes.
-local function measure(s, recompute)
+local function measure(s, recompute, runs)
   local model, ids = make(s, recompute)
   local optim = q.optim.adamw(model:named_parameters(), {lr = 1e-3, clip = 1})
   local list = {}
-  for _ = 1, tonumber(os.getenv("RUNS") or quick and 1 or 2) do
+  for _ = 1, runs or tonumber(os.getenv("RUNS") or quick and 1 or 7) do
     q.system.reset_peak()
     local start = os.clock()
     optim:zero_grad()
@@ -72,7 +72,7 @@ for _, recompute in ipairs{false, true} do
   local peaks, counts = {}, {}
   for layers = 1, 2 do
     shape.layers = layers
-    local _, peak, count = measure(shape, recompute)
+    local _, peak, count = measure(shape, recompute, 1)
     peaks[layers], counts[layers] = peak, count
     collectgarbage()
     collectgarbage()
