@@ -115,7 +115,8 @@ local function top_values(top)
 end
 
 local function densities(list, o)
-  local p = {title = o.title, theme = o.theme, width = o.width or 6, height = o.height or 3.1, x = "eigenvalue"}
+  local p = {title = o.title, theme = o.theme, width = o.width or 6, height = o.height or 3.1,
+    x = o.top and "eigenvalue (dashed: found one by one)" or "eigenvalue"}
   local highest = 0
   for k, d in ipairs(list) do
     if not is_density(d) then options.fail("q.plot.spectrum: item %d is no result of q.curvature.density", k) end
@@ -133,7 +134,7 @@ local function densities(list, o)
     p[#p + 1] = {"line", d.x, y, label = label_of(o, k, #list), colour = k, marker = false}
     p[#p + 1] = {"band", d.x, low = low, high = high, colour = k}
   end
-  for i, v in ipairs(o.top and top_values(o.top) or {}) do p[#p + 1] = {"vline", x = v, text = i == 1 and "found one by one" or nil} end
+  for _, v in ipairs(o.top and top_values(o.top) or {}) do p[#p + 1] = {"vline", x = v} end
   return p
 end
 
