@@ -65,8 +65,9 @@ function M.plan(dir, given)
     activations = tokens * p.width * f32,
     -- what one batch makes inside a block: a handful of tensors as wide as the widest and as tall as the tallest linear
     work = active * (3 * p.widest + 3 * p.tallest + 4 * p.width) * f32,
-    -- the second moments of the widest input: the sum, its mean, the factor and its inverse, and copies of the weight
-    statistics = o.logits and 0 or ((o.sequences > 0 and 5 * p.widest ^ 2 or 0) + 4 * p.largest) * f32,
+    -- the second moments of the widest input: the sum, its mean, the factor and its inverse, with 64 columns and the inverses of
+    -- its leaves in f64 (core/kernel/cpu/cholesky.c), and copies of the weight
+    statistics = o.logits and 0 or (o.sequences > 0 and 5 * p.widest ^ 2 * f32 + 2 * 64 * p.widest * 8 or 0) + 4 * p.largest * f32,
   }
   local head = o.logits and 3 * 2 ^ 23 * f32 or 0 -- slices of logits, as quench.eval.score takes them
   plan.peak = plan.activations + math.max(plan.block + plan.statistics + plan.work, plan.outer + head)
