@@ -80,21 +80,12 @@ static void dense(const char *name, Subject *s, int64_t n, double round) {
 
 static void hessian_in(double round, const char *name, OpFunction f, void *context, int inputs, const Shape *shapes) {
   Pool p = pool_open();
-  Subject s = {.f = f, .context = context, .inputs = inputs};
-  int64_t n = 0;
-  for (int i = 0; i < inputs; i++) {
-    s.in[i] = random_tensor(shapes[i]), s.along[i] = random_tensor(shapes[i]);
-    s.in[i]->requires_grad = true;
-    n += tensor_numel(s.in[i]);
-  }
-  Tensor *y = f(s.in, context);
-  if (!y || n > MOST) {
+  int64_t n;
+  Subject s = subject_of(f, context, inputs, shapes, &n);
+  if (!s.weight || n > MOST) {
     ok(false, "%s runs, with at most %d parameters", name, MOST);
     printf("# %s\n", error_message());
   } else {
-    Shape out = {.ndim = y->ndim};
-    memcpy(out.shape, y->shape, sizeof out.shape);
-    s.weight = random_tensor(out);
     dense(name, &s, n, round);
   }
   pool_close(p);

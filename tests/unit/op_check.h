@@ -143,20 +143,28 @@ static void check_first(const char *name, Subject *s, int64_t n, const double *g
   mem_free(numeric);
 }
 
-UNUSED static void check_op(const char *name, OpFunction f, void *context, int inputs, const Shape *shapes) {
-  Pool p = pool_open();
+/* Random inputs and directions of n numbers together, and a weight for each output; no weight: f failed. */
+static Subject subject_of(OpFunction f, void *context, int inputs, const Shape *shapes, int64_t *n) {
   Subject s = {.f = f, .context = context, .inputs = inputs};
-  int64_t n = 0;
+  *n = 0;
   for (int i = 0; i < inputs; i++) {
     s.in[i] = random_tensor(shapes[i]), s.along[i] = random_tensor(shapes[i]);
     s.in[i]->requires_grad = true;
-    n += tensor_numel(s.in[i]);
+    *n += tensor_numel(s.in[i]);
   }
   Tensor *y = f(s.in, context);
-  if (ok(y != NULL, "%s runs", name)) {
-    Shape out = {.ndim = y->ndim};
-    memcpy(out.shape, y->shape, sizeof out.shape);
-    s.weight = random_tensor(out);
+  if (!y) return s;
+  Shape out = {.ndim = y->ndim};
+  memcpy(out.shape, y->shape, sizeof out.shape);
+  s.weight = random_tensor(out);
+  return s;
+}
+
+UNUSED static void check_op(const char *name, OpFunction f, void *context, int inputs, const Shape *shapes) {
+  Pool p = pool_open();
+  int64_t n;
+  Subject s = subject_of(f, context, inputs, shapes, &n);
+  if (ok(s.weight != NULL, "%s runs", name)) {
     double *g = zero_array(n);
     gradients(&s, g);
     check_first(name, &s, n, g);
