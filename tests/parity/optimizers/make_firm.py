@@ -5,13 +5,11 @@ that rounding decides nothing: shampoo_blocks.safetensors, soap_square.safetenso
 
 OPTIMIZERS: facebookresearch/optimizers at 35bd72b, SOAP: nikhilvyas/SOAP, both checked out. SOAP's code rounds its factors
 to f32 (Tensor.float); here that call keeps f64, all else is as published. Needs PyTorch."""
-import json
-import struct
 import sys
 
 import torch
 
-CHECKPOINTS = (1, 2, 3, 5, 10, 11, 20, 21, 30, 45)
+from make_more import CHECKPOINTS, save
 
 
 def mean_of(shape):
@@ -38,20 +36,6 @@ def trajectory(shapes, make):
             for name, p in parameters.items():
                 tensors[f"p{step}.{name}"] = p.detach().clone()
     return tensors
-
-
-def save(path, tensors, metadata):
-    header, offset = {"__metadata__": metadata}, 0
-    for name, t in tensors.items():
-        size = 8 * t.numel()
-        header[name] = {"dtype": "F64", "shape": list(t.shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for t in tensors.values():
-            file.write(t.contiguous().numpy().tobytes())
 
 
 def shampoo(parameters):
