@@ -161,8 +161,8 @@ help.add{"figure:save", figure.methods.save, "figure:save(path, {text =, dpi =})
   example = [[p:save("a.png", {dpi = 300, text = {parameters = "lr=0.01"}})]], see = {"q.plot", "figure:show"}}
 help.add{"figure:show", figure.methods.show, "figure:show{path =, columns =, rows =}",
   "Draws in the terminal: kitty, iTerm2 or sixel graphics where it answers, else braille; saves a PNG and prints its path.",
-  text = "QUENCH_GRAPHICS = kitty, iterm, sixel, text or none decides instead of asking. Not a terminal: only the PNG.\n"
-    .. "At the prompt a figure shows itself.",
+  text = "QUENCH_GRAPHICS = kitty, iterm, sixel, text or none decides instead of asking; QUENCH_TERMINAL_WAIT (300) is how many ms it is asked.\n"
+    .. "Not a terminal: only the PNG. At the prompt a figure shows itself.",
   options = show.options, example = "p:show()", see = {"figure:save"}}
 help.add{"q.plot.weights", plot.weights, "q.plot.weights(tensor, {title=, quantized=}) -> figure",
   "A weight matrix as a picture, with its distribution; with its quantized twin also errors and levels.", options = weights_spec,

@@ -1,6 +1,6 @@
 --- p:show(): a figure in the terminal, as a picture where the terminal can, else in characters.
--- A terminal is asked once (kitty's graphics query and the device attributes, answered within 300 ms).
--- QUENCH_GRAPHICS = kitty, iterm, sixel, text or none decides instead. A PNG is always saved and its
+-- A terminal is asked once (kitty's graphics query and the device attributes, answered within 300 ms, or
+-- QUENCH_TERMINAL_WAIT ms over a slow line). QUENCH_GRAPHICS = kitty, iterm, sixel, text or none decides instead. A PNG is always saved and its
 -- path printed; when stdout is not a terminal that is all.
 
 local c = require "quench.c.plot"
@@ -33,7 +33,8 @@ end
 --- Asks the terminal: kitty's query is answered by those that know it, the attributes by all.
 local function ask()
   local query = "\27_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\27\\\27[c"
-  local answer = c.terminal_ask(query, "c", 300)
+  local wait = tonumber(environment "QUENCH_TERMINAL_WAIT") or 300
+  local answer = c.terminal_ask(query, "c", math.max(0, math.min(wait, 60000)))
   typed = typed .. answer:gsub("\27_G.-\27\\", ""):gsub("\27%[%?[%d;]*c", "")
   if answer:find("\27_Gi=31;OK", 1, true) then return "kitty" end
   local attributes = answer:match("\27%[%?([%d;]+)c")

@@ -33,10 +33,11 @@ local binary = os.getenv("QUENCH_BINARY") or "build/quench"
 if binary:sub(1, 1) ~= "/" then binary = q.system.directory() .. "/" .. binary end
 
 --- "NAME=value" texts for execve, from what a test sets over a small, known environment.
-local function environment(given)
+local function environment(given, wait)
   local all = {PATH = os.getenv("PATH"), HOME = "/nonexistent", TERM = "xterm-256color", LANG = "C.UTF-8", Q = binary,
     TMPDIR = os.getenv("TMPDIR"), OMP_NUM_THREADS = os.getenv("OMP_NUM_THREADS"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS"),
-    LSAN_OPTIONS = os.getenv("LSAN_OPTIONS"), UBSAN_OPTIONS = os.getenv("UBSAN_OPTIONS"), QUENCH_FONT = os.getenv("QUENCH_FONT")}
+    LSAN_OPTIONS = os.getenv("LSAN_OPTIONS"), UBSAN_OPTIONS = os.getenv("UBSAN_OPTIONS"), QUENCH_FONT = os.getenv("QUENCH_FONT"),
+    QUENCH_TERMINAL_WAIT = wait}
   for name, value in pairs(given or {}) do all[name] = value end
   local list = {}
   for name, value in pairs(all) do
@@ -52,6 +53,7 @@ local function strings(list)
 end
 
 --- Starts a line of sh in a new terminal. o: columns, rows (0: unknown), pixels = {width, height}, environment, answers.
+-- A program whose questions are answered waits for that, however busy the machine is.
 function terminal.open(line, o)
   o = o or {}
   local master = C.posix_openpt(O_RDWR + O_NOCTTY + O_NONBLOCK)
@@ -59,7 +61,7 @@ function terminal.open(line, o)
   local slave_path = ffi.string(C.ptsname(master))
   local pixels = o.pixels or {0, 0}
   local size = ffi.new("struct window_size", o.rows or 24, o.columns or 80, pixels[1], pixels[2])
-  local words, settings = {"sh", "-c", line}, environment(o.environment)
+  local words, settings = {"sh", "-c", line}, environment(o.environment, o.answers and "20000")
   local arguments, variables = strings(words), strings(settings)
   local held = C.open(slave_path, O_RDWR + O_NOCTTY) -- until the program has opened its end, ours would read as hung up
   local process = C.fork()
@@ -75,7 +77,7 @@ function terminal.open(line, o)
     C._exit(127)
   end
   if process < 0 then C.close(master) C.close(held) return nil end
-  return setmetatable({fd = master, held = held, process = process, output = "", at = 1, answers = o.answers or {}, answered = {}}, Session)
+  return setmetatable({fd = master, held = held, process = process, output = "", at = 1, answers = o.answers or {}, answered = 1}, Session)
 end
 
 --- Sends keys. A terminal holds about 4,000 that nobody has read, and a program that writes while nobody reads stops:
@@ -90,14 +92,23 @@ function Session:send(text, seconds)
   return text == ""
 end
 
---- Answers each question that has come since the last look, once each time it is asked.
+--- The question asked first since the last answer, and where it ends.
+function Session:asked()
+  local first, place
+  for question in pairs(self.answers) do
+    local _, last = self.output:find(question, self.answered, true)
+    if last and (not place or last < place) then first, place = question, last end
+  end
+  return first, place
+end
+
+--- Answers each question that has come since the last look, once each time it is asked, in the order of asking.
 function Session:answer()
-  for question, reply in pairs(self.answers) do
-    local _, last = self.output:find(question, self.answered[question] or 1, true)
-    if last then
-      self.answered[question] = last + 1
-      self:send(reply)
-    end
+  local question, last = self:asked()
+  while question do
+    self.answered = last + 1
+    self:send(self.answers[question])
+    question, last = self:asked()
   end
 end
 
