@@ -153,6 +153,10 @@ typedef struct Kernels {
    * Returns 0, or the number (from 1) of the first pivot that is not above zero. --- */
   int64_t (*cholesky)(int64_t n, void *a, int64_t lda, void *scratch);
 
+  /* --- span.c: `count` dense vectors q of n elements, and x: c_k = q_k . x, and x += sum c_k q_k; summed in double --- */
+  void (*inner_products)(int64_t count, int64_t n, const void *const *q, const void *x, double *c);
+  void (*combine)(int64_t count, int64_t n, const void *const *q, const double *c, void *x);
+
   /* --- index.c: rows of width values; ids are i32, checked by the caller --- */
   void (*gather_rows)(int64_t n, int64_t width, const void *table, const int32_t *ids, void *y);
   void (*scatter_add_rows)(int64_t n, int64_t rows, int64_t width, const void *dy, const int32_t *ids, void *dtable); /* adds */

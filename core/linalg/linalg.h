@@ -31,6 +31,11 @@ Status linalg_spectral_norm(const Tensor *a, double *out);
  * them up by its size before eps is added, as published Shampoo does. eps > 0. */
 Status linalg_inverse_root(const Tensor *a, double root, double eps, Tensor **out);
 
+/* `count` vectors q and x, all dense, of one length and type: c_k = q_k . x, and x += sum c_k q_k in place, in one pass over q each,
+ * summed in double. */
+Status linalg_inner_products(int count, Tensor *const *q, const Tensor *x, double *c);
+Status linalg_combine(int count, Tensor *const *q, const double *c, Tensor *x);
+
 /* x (m, n) becomes x / (|x|_F + 1e-7), then `steps` times a x + (b A + c A A) x with A = x x^T, in place: the quintic
  * Newton-Schulz iteration that drives all singular values towards 1. abc NULL: Muon's (3.4445, -4.7750, 2.0315), which trades
  * accuracy (0.7 to 1.2) for speed. Works on the shorter side. (Jordan et al. 2024; Bernstein and Newhouse 2024.) */

@@ -99,10 +99,36 @@ static int identity(lua_State *L) { /* identity(n, dtype) */
   return bind_push_tensor(L, out);
 }
 
+/* A fresh array of doubles on the Lua stack. */
+static double *new_doubles(lua_State *L, int n) { return lua_newuserdata(L, ((size_t)n + 1) * sizeof(double)); }
+
+static int inner_products(lua_State *L) { /* inner_products(vectors, x) -> list of numbers */
+  Tensor **q;
+  Tensor *x = bind_tensor(L, 2);
+  const int n = bind_tensor_list(L, 1, &q);
+  double *c = new_doubles(L, n);
+  bind_check(L, linalg_inner_products(n, q, x, c));
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) lua_pushnumber(L, c[i]), lua_rawseti(L, -2, i + 1);
+  return 1;
+}
+
+static int combine(lua_State *L) { /* combine(vectors, coefficients, x): x += sum of c_k q_k */
+  Tensor **q;
+  Tensor *x = bind_tensor(L, 3);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  const int n = bind_tensor_list(L, 1, &q);
+  double *c = new_doubles(L, n);
+  for (int i = 0; i < n; i++) lua_rawgeti(L, 2, i + 1), c[i] = luaL_checknumber(L, -1), lua_pop(L, 1);
+  bind_check(L, linalg_combine(n, q, c, x));
+  return 0;
+}
+
 static const luaL_Reg functions[] = {
   {"eigh", eigh}, {"eigvalsh", eigvalsh}, {"qr", qr}, {"svd", svd}, {"svdvals", svdvals}, {"cholesky", cholesky},
   {"cholesky_inverse", cholesky_inverse}, {"inv", inv}, {"solve", solve}, {"solve_triangular", solve_triangular},
-  {"inverse_root", inverse_root}, {"spectral_norm", spectral_norm}, {"newton_schulz", newton_schulz}, {"identity", identity}, {NULL, NULL},
+  {"inverse_root", inverse_root}, {"spectral_norm", spectral_norm}, {"newton_schulz", newton_schulz}, {"identity", identity},
+  {"inner_products", inner_products}, {"combine", combine}, {NULL, NULL},
 };
 
 int bind_open_linalg(lua_State *L) {

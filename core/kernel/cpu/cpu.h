@@ -93,6 +93,10 @@ int64_t K(cholesky)(int64_t n, void *a, int64_t lda, void *scratch);
 /* gram.c */
 void K(gram)(bool transpose, int64_t n, int64_t k, double alpha, const void *a, double beta, void *c);
 
+/* span.c */
+void K(inner_products)(int64_t count, int64_t n, const void *const *q, const void *x, double *c);
+void K(combine)(int64_t count, int64_t n, const void *const *q, const double *c, void *x);
+
 /* optim.c */
 void K(update)(UpdateRule rule, int64_t count, const Update *u);
 void K(gradient_squares)(int64_t count, const Update *u, double *partial);

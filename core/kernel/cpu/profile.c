@@ -69,6 +69,8 @@ MEASURED(select_rows, (int64_t rows, int64_t n, int64_t k, Out x, Out y), (rows,
 MEASURED(gemm, (const Gemm *g), (g), 2.0 * (double)(g->m * g->n) * (double)(g->k * g->batch), product_bytes(g))
 MEASURED(gram, (bool t, int64_t n, int64_t k, double alpha, In a, double beta, Out c), (t, n, k, alpha, a, beta, c), (double)(n * n) * (double)k, (n * k + n * n) * E)
 MEASURED_RESULT(int64_t, cholesky, (int64_t n, Out a, int64_t lda, Out scratch), (n, a, lda, scratch), (double)n * (double)n * (double)n / 3, n * n * E)
+MEASURED(inner_products, (int64_t count, int64_t n, const void *const *q, In x, double *c), (count, n, q, x, c), 2 * count * n, (count + 1) * n * E)
+MEASURED(combine, (int64_t count, int64_t n, const void *const *q, const double *c, Out x), (count, n, q, c, x), 2 * count * n, (count + 2) * n * E)
 MEASURED(gather_rows, (int64_t n, int64_t w, In table, const int32_t *ids, Out y), (n, w, table, ids, y), 0, 2 * n * w * E)
 MEASURED(scatter_add_rows, (int64_t n, int64_t rows, int64_t w, In dy, const int32_t *ids, Out d), (n, rows, w, dy, ids, d), n * w, 3 * n * w * E)
 MEASURED(pick, (int64_t rows, int64_t n, In x, const int32_t *ids, Out y), (rows, n, x, ids, y), 0, 2 * rows * E)
@@ -109,7 +111,7 @@ const Kernels K(measured_kernels) = {
   .name = "cpu " REAL_NAME, .element = E,
   SLOT(fill), SLOT(copy), SLOT(unary), SLOT(binary), SLOT(select), SLOT(multiply_add), SLOT(uniform), SLOT(normal), SLOT(arange),
   SLOT(reduce), SLOT(cumsum), SLOT(dot), SLOT(all_finite), SLOT(logsumexp), SLOT(softmax), SLOT(softmax_backward), SLOT(select_rows),
-  SLOT(gemm), SLOT(gram), SLOT(cholesky), SLOT(gather_rows), SLOT(scatter_add_rows), SLOT(pick), SLOT(unpick),
+  SLOT(gemm), SLOT(gram), SLOT(cholesky), SLOT(inner_products), SLOT(combine), SLOT(gather_rows), SLOT(scatter_add_rows), SLOT(pick), SLOT(unpick),
   SLOT(layer_norm), SLOT(layer_norm_backward), SLOT(rms_norm), SLOT(rms_norm_backward), SLOT(norm_tangent), SLOT(norm_backward_tangent),
   SLOT(cross_entropy), SLOT(cross_entropy_backward), SLOT(cross_entropy_backward_tangent), SLOT(rotary), SLOT(turn),
   SLOT(attention), SLOT(attention_backward), SLOT(attention_tangent), SLOT(attention_backward_tangent),

@@ -10,6 +10,7 @@ const Kernels K(kernels) = {
   .logsumexp = K(logsumexp), .softmax = K(softmax), .softmax_backward = K(softmax_backward),
   .select_rows = K(select_rows),
   .gemm = K(gemm), .gram = K(gram), .cholesky = K(cholesky),
+  .inner_products = K(inner_products), .combine = K(combine),
   .gather_rows = K(gather_rows), .scatter_add_rows = K(scatter_add_rows), .pick = K(pick), .unpick = K(unpick),
   .layer_norm = K(layer_norm), .layer_norm_backward = K(layer_norm_backward), .rms_norm = K(rms_norm), .rms_norm_backward = K(rms_norm_backward),
   .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),

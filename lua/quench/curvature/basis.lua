@@ -1,93 +1,90 @@
---- basis.lua - orthonormal flat vectors, kept as rows of a few matrices.
+--- basis.lua - orthonormal flat vectors.
 --
--- Gram-Schmidt is done twice ("twice is enough", Giraud, Langou and Rozloznik 2005), by products
--- with whole blocks of rows, so that the basis stays orthonormal to rounding however long it gets.
--- Rows come in blocks so that memory grows with what is used.
+-- Gram-Schmidt, one pass over the basis for all inner products and one for the update, summed in double.
+-- "Twice is enough" (Giraud, Langou and Rozloznik 2005), and once is where the vector kept its length: what a sweep
+-- leaves along the basis is rounding of the vector that went in, so only a vector that lost much of its norm needs a
+-- second sweep (Daniel, Gragg, Kaufman and Stewart 1976, with their factor 1/sqrt 2). So the basis stays orthonormal
+-- to rounding however long it gets.
 
 local q = require "quench"
+local linalg = require "quench.c.linalg"
 
 local basis = {}
 
 local Basis = {}
 Basis.__index = Basis
 
-local BLOCK = 16 -- rows of a matrix
+local KEPT = 1 / math.sqrt(2) -- the part of its norm that a vector must keep for one sweep to do
 
---- Room for `most` rows (a hint: smaller blocks for small bases).
-function basis.new(layout, most)
-  return setmetatable({layout = layout, block = math.max(1, math.min(BLOCK, most)), blocks = {}, count = 0}, Basis)
+--- An empty basis; memory grows with what is added.
+function basis.new(layout) return setmetatable({layout = layout, rows = {}, count = 0}, Basis) end
+
+--- Vector i itself.
+function Basis:row(i) return self.rows[i] end
+
+--- Vectors first .. count, a list.
+local function from(self, first)
+  local list = {}
+  for i = first, self.count do list[#list + 1] = self.rows[i] end
+  return list
 end
 
---- Row i, a view.
-function Basis:row(i)
-  local block = self.blocks[math.floor((i - 1) / self.block) + 1]
-  return block:narrow(1, (i - 1) % self.block + 1, 1):view(self.layout.dimension)
-end
-
---- Calls fn(rows, first) for each block of rows in use; first is the number of its first row.
-function Basis:each(fn)
-  for k, block in ipairs(self.blocks) do
-    local first = (k - 1) * self.block + 1
-    local rows = math.min(self.block, self.count - first + 1)
-    if rows > 0 then fn(block:narrow(1, 1, rows), first) end
+--- x <- x - Q^T Q x in place, Q the vectors from the first on; adds what was taken to the coefficients.
+local function sweep(self, x, coefficients, first)
+  local rows = from(self, first)
+  local c = linalg.inner_products(rows, x)
+  for k, value in ipairs(c) do
+    coefficients[first + k - 1] = coefficients[first + k - 1] + value
+    c[k] = -value
   end
+  linalg.combine(rows, c, x)
 end
 
---- One sweep of x <- x - Q^T Q x, in place; adds the coefficients to the list.
-local function sweep(self, x, coefficients)
-  self:each(function(rows, first)
-    local c = rows:matmul(x)
-    x:axpby_(1, rows:t():matmul(c), -1)
-    for i, v in ipairs(c:totable()) do coefficients[first + i - 1] = (coefficients[first + i - 1] or 0) + v end
-  end)
-end
-
---- Takes from x, in place, its part in the basis; returns the coefficients, a list.
-function Basis:project_out(x)
+--- Takes from x, in place, its part in the basis; returns the coefficients, a list, and the norm of what is left.
+-- recent: that many of the last vectors go first, where most of x is known to lie along them (Lanczos: 2); then one sweep does.
+function Basis:project_out(x, recent)
   local coefficients = {}
-  sweep(self, x, coefficients)
-  sweep(self, x, coefficients)
-  return coefficients
+  for i = 1, self.count do coefficients[i] = 0 end
+  if recent then sweep(self, x, coefficients, math.max(1, self.count - recent + 1)) end
+  local before = x:norm()
+  sweep(self, x, coefficients, 1)
+  local norm = x:norm()
+  if norm < KEPT * before then
+    sweep(self, x, coefficients, 1)
+    norm = x:norm()
+  end
+  return coefficients, norm
 end
 
 --- Puts x, a vector of norm 1, behind the others as it is.
 function Basis:push(x)
-  if self.count == #self.blocks * self.block then
-    self.blocks[#self.blocks + 1] = q.keep(q.zeros(self.block, self.layout.dimension, self.layout.dtype))
-  end
+  self.rows[self.count + 1] = q.keep(x:clone())
   self.count = self.count + 1
-  self:row(self.count):copy_(x)
 end
 
 --- Orthonormalises x against the basis and adds it. Returns the norm of what was new, and false if that is only
 -- rounding: then nothing is added.
 function Basis:add(x)
   local before = x:norm()
-  self:project_out(x)
-  local norm = x:norm()
+  local _, norm = self:project_out(x)
   local epsilon = self.layout.dtype == "f64" and 1e-13 or 1e-5
   if not (norm > epsilon * before) then return 0, false end
   self:push(x * (1 / norm))
   return norm, true
 end
 
---- Keeps the rows 1 .. count.
-function Basis:cut(count) self.count = count end
-
---- The vector of coefficients (a list), flat.
+--- The vector of coefficients (a list; what it lacks is zero), flat.
 function Basis:combine(coefficients)
-  local x = self.layout:zeros()
-  self:each(function(rows, first)
-    local part = {}
-    for i = 1, rows:size(1) do part[i] = coefficients[first + i - 1] or 0 end
-    x:axpby_(1, rows:t():matmul(q.tensor(part, self.layout.dtype)), 1)
-  end)
+  local x, c = self.layout:zeros(), {}
+  for i = 1, self.count do c[i] = coefficients[i] or 0 end
+  linalg.combine(from(self, 1), c, x)
   return x
 end
 
+--- Lets go of the vectors; count stays.
 function Basis:free()
-  for _, block in ipairs(self.blocks) do block:free() end
-  self.blocks = {}
+  for _, row in ipairs(self.rows) do row:free() end
+  self.rows = {}
 end
 
 return basis

@@ -36,7 +36,7 @@ Run.__index = Run
 
 --- A run from a random start. room: vectors that the basis may hold.
 function M.run(op, stream, room)
-  local self = setmetatable({op = op, stream = stream, room = room, basis = basis.new(op.layout, room), t = {}, beta = 0}, Run)
+  local self = setmetatable({op = op, stream = stream, room = room, basis = basis.new(op.layout), t = {}, beta = 0}, Run)
   q.scope(function() self.basis:push(op.layout:unit(stream)) end)
   return self
 end
@@ -47,8 +47,7 @@ function Run:step()
   q.scope(function()
     local j = self.basis.count
     local w = self.op:product(self.basis:row(j))
-    local c = self.basis:project_out(w) -- row j of T up to the diagonal; what stands left of the coupling is rounding
-    local norm = w:norm()
+    local c, norm = self.basis:project_out(w, 2) -- row j of T up to the diagonal; what stands left of the coupling is rounding
     local closed = norm <= self:scale(c, j) * (self.op.dtype == "f64" and 1e-13 or 1e-6)
     local last = j >= self.op.dimension or closed and not self:start_again()
     if not closed and not last then self.basis:push(w * (1 / norm)) end
@@ -97,7 +96,7 @@ end
 --- Keeps the Ritz vectors of the rows in `wanted` and the newest direction; T becomes diagonal with one coupled row.
 function Run:restart(wanted, values, rows)
   local m, t, coupling, old = #self.t, {}, {}, self.basis
-  local kept = basis.new(self.op.layout, self.room)
+  local kept = basis.new(self.op.layout)
   q.scope(function()
     for _, i in ipairs(wanted) do kept:push(old:combine(rows[i])) end
     kept:push(old:row(m + 1))

@@ -87,7 +87,7 @@ Sketch.__index = Sketch
 
 --- The rounds of Hutch++: `third` products find a range, as many give the trace there, as many the rest.
 local function sketch(op, stream, third)
-  return setmetatable({op = op, stream = stream, third = third, range = basis.new(op.layout, third), plain = {}, exact = 0, at = 0,
+  return setmetatable({op = op, stream = stream, third = third, range = basis.new(op.layout), plain = {}, exact = 0, at = 0,
     values = {}}, Sketch)
 end
 
