@@ -19,8 +19,11 @@ const Kernels *kernels_of(int device, DType d) {
 }
 
 bool amx_available(void); /* cpu/amx.h, which is for one element type */
-/* The inverses of its diagonal blocks of 64, and a band of 64 columns. */
-int64_t cholesky_scratch(int64_t n) { return (n + 63) / 64 * 64 * 64 + n * 64; }
+/* The inverses of its diagonal blocks, and a band as wide as one. */
+int64_t cholesky_scratch(int64_t n) {
+  const int64_t leaf = CHOLESKY_LEAF, blocks = (n + leaf - 1) / leaf;
+  return blocks * leaf * leaf + n * leaf;
+}
 
 bool kernel_has_tiles(void) { return amx_available(); }
 

@@ -218,7 +218,8 @@ typedef struct Kernels {
   void (*gradient_squares)(int64_t count, const Update *u, double *partial); /* one sum of g^2 a block, in order of tensors and blocks */
 } Kernels;
 
-/* Numbers of scratch memory of the kernel cholesky. */
+/* Columns of the blocks that the kernel cholesky factors by plain loops, and its scratch memory, in numbers. */
+enum { CHOLESKY_LEAF = 64 };
 int64_t cholesky_scratch(int64_t n);
 
 /* The table for a device and a real element type (F32 or F64); NULL if there is none. */

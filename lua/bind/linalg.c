@@ -3,6 +3,7 @@
 
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "kernel/kernel.h"
 
 /* Pushes results that the core handed over with one reference each. */
 static int push_results(lua_State *L, Status s, int n, Tensor **made) {
@@ -124,11 +125,15 @@ static int combine(lua_State *L) { /* combine(vectors, coefficients, x): x += su
   return 0;
 }
 
+static int scratch_of_cholesky(lua_State *L) { /* cholesky_scratch(n): the numbers that factoring (n, n) needs besides */
+  return lua_pushnumber(L, (double)cholesky_scratch(bind_integer(L, 1, "n"))), 1;
+}
+
 static const luaL_Reg functions[] = {
   {"eigh", eigh}, {"eigvalsh", eigvalsh}, {"qr", qr}, {"svd", svd}, {"svdvals", svdvals}, {"cholesky", cholesky},
   {"cholesky_inverse", cholesky_inverse}, {"inv", inv}, {"solve", solve}, {"solve_triangular", solve_triangular},
   {"inverse_root", inverse_root}, {"spectral_norm", spectral_norm}, {"newton_schulz", newton_schulz}, {"identity", identity},
-  {"inner_products", inner_products}, {"combine", combine}, {NULL, NULL},
+  {"inner_products", inner_products}, {"combine", combine}, {"cholesky_scratch", scratch_of_cholesky}, {NULL, NULL},
 };
 
 int bind_open_linalg(lua_State *L) {

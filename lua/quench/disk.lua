@@ -10,6 +10,7 @@ local json = require "quench.json"
 local options = require "quench.options"
 local files = require("quench.models").files
 local packing = require "quench.quant.packed"
+local cholesky_scratch = require "quench.c.linalg".cholesky_scratch
 
 local M = {}
 
@@ -58,16 +59,17 @@ function M.plan(dir, given)
   local p = parts_of(name, config)
   local tokens = o.sequences * o.context
   local active = math.min(o.batch, o.sequences) * o.context
-  local f32 = 4
+  local f32, f64 = 4, 8
   local plan = {
     family = name, parameters = p.total, layers = p.blocks, tokens = tokens,
     model = p.total * f32, block = p.block * f32, outer = math.max(p.input, p.output) * f32,
     activations = tokens * p.width * f32,
     -- what one batch makes inside a block: a handful of tensors as wide as the widest and as tall as the tallest linear
     work = active * (3 * p.widest + 3 * p.tallest + 4 * p.width) * f32,
-    -- the second moments of the widest input: the sum, its mean, the factor and its inverse, with 64 columns and the inverses of
-    -- its leaves in f64 (core/kernel/cpu/cholesky.c), and copies of the weight
-    statistics = o.logits and 0 or (o.sequences > 0 and 5 * p.widest ^ 2 * f32 + 2 * 64 * p.widest * 8 or 0) + 4 * p.largest * f32,
+    -- the second moments of the widest input: the sum, its mean, the factor and its inverse, with what factoring it in f64
+    -- needs besides, and copies of the weight
+    statistics = o.logits and 0 or (o.sequences > 0 and 5 * p.widest ^ 2 * f32 + f64 * cholesky_scratch(p.widest) or 0)
+      + 4 * p.largest * f32,
   }
   local head = o.logits and 3 * 2 ^ 23 * f32 or 0 -- slices of logits, as quench.eval.score takes them
   plan.peak = plan.activations + math.max(plan.block + plan.statistics + plan.work, plan.outer + head)

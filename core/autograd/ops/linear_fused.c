@@ -12,11 +12,20 @@ extern const OpInfo linear_activated_op, linear_turned_op, turn_heads_op;
 
 /* --- linear and activation --- */
 
+/* What a linear layer's output pass can do, by the names of the ops that do the same. */
+static const struct { const char *name; Unary f; } activations[] = {{"gelu", U_GELU}, {"gelu_tanh", U_GELU_TANH}, {"silu", U_SILU}};
+enum { ACTIVATIONS = sizeof activations / sizeof *activations };
+
 static Unary activation_of(const char *name, bool *known) {
-  static const struct { const char *name; Unary f; } each[] = {{"gelu", U_GELU}, {"gelu_tanh", U_GELU_TANH}, {"silu", U_SILU}};
-  for (size_t i = 0; i < sizeof each / sizeof *each; i++)
-    if (strcmp(name, each[i].name) == 0) return *known = true, each[i].f;
-  return *known = false, U_GELU;
+  for (int i = 0; i < ACTIVATIONS; i++)
+    if (strcmp(name, activations[i].name) == 0) return *known = true, activations[i].f;
+  return *known = false, activations[0].f;
+}
+
+static const char *activation_name(Unary f) {
+  int i = 0;
+  while (activations[i].f != f) i++; /* f came from activation_of */
+  return activations[i].name;
 }
 
 static Unary f_of(const Node *n) { return (Unary)n->attributes.ints[0]; }
@@ -43,9 +52,8 @@ static Status activated_jvp(Node *n, Tensor *const *t, Tensor **out) {
 }
 
 static Status activated_compose(Node *n, Tensor *const *in, Tensor **out) {
-  const Unary f = f_of(n);
   out[1] = op_linear(in[0], in[1], in[2]);
-  out[0] = op_unary_named(f == U_GELU ? "gelu" : f == U_GELU_TANH ? "gelu_tanh" : "silu", out[1]);
+  out[0] = op_unary_named(activation_name(f_of(n)), out[1]);
   return out[0] ? OK : error_code();
 }
 

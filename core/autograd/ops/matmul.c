@@ -217,19 +217,23 @@ static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b, co
   return OK;
 }
 
-Tensor *op_linear_result(Tensor *x, Tensor *w, Tensor *b) {
-  if (!x || !w || linear_check(x, w, b, NULL) != OK) return NULL;
+/* A tensor for the result of operands that fit, b and r or NULL. */
+static Tensor *linear_result(Tensor *x, Tensor *w, Tensor *b, Tensor *r) {
+  if (!x || !w || linear_check(x, w, b, r) != OK) return NULL;
   int64_t shape[MAX_DIMS];
   memcpy(shape, x->shape, sizeof shape);
   shape[x->ndim - 1] = w->shape[0];
-  return op_new(x->dtype, x->ndim, shape);
+  Tensor *y = op_new(x->dtype, x->ndim, shape);
+  if (y && r && !tensor_same_shape(r, y))
+    return fail(ERR_SHAPE, "linear: residual %s does not fit the result %s", shape_text(r), shape_text(y)), NULL;
+  return y;
 }
 
+Tensor *op_linear_result(Tensor *x, Tensor *w, Tensor *b) { return linear_result(x, w, b, NULL); }
+
 Tensor *op_linear_add(Tensor *x, Tensor *w, Tensor *b, Tensor *r) {
-  if (!x || !w || linear_check(x, w, b, r) != OK) return NULL;
-  Tensor *y = op_linear_result(x, w, b);
+  Tensor *y = linear_result(x, w, b, r);
   if (!y) return NULL;
-  if (r && !tensor_same_shape(r, y)) return fail(ERR_SHAPE, "linear: residual %s does not fit the result %s", shape_text(r), shape_text(y)), NULL;
   if (op_linear_into(y, x, w, (Joined){.bias = b, .residual = r}) != OK) return NULL;
   return op_done(&linear_op, 4, (Tensor *[]){x, w, b, r}, y, NULL);
 }

@@ -12,7 +12,7 @@
 #include "kernel/cpu/cpu.h"
 #include "kernel/cpu/gemm.h"
 
-enum { LEAF = 64 };
+enum { LEAF = CHOLESKY_LEAF };
 
 typedef struct Factor {
   real *a;        /* (n, n), rows ld apart */
