@@ -54,7 +54,7 @@ end
 --- The help of a family, once it is loaded.
 local function describe(name, family)
   local sizes = table.concat(sizes_of(family), ", ")
-  help.add{"q.models." .. name, family, ("new(%q, {...}) -> model"):format(name), family.doc, options = family.spec,
+  help.add{"q.models." .. name, family, ("q.models.new(%q, {...}) -> model"):format(name), family.doc, options = family.spec,
     text = ("Classes in config.json: %s.%s"):format(table.concat(family.architectures, ", "),
       sizes ~= "" and " Sizes: " .. sizes .. "." or ""),
     source = family.source, see = {"q.models.new"}}

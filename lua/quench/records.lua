@@ -167,10 +167,13 @@ interrupted, check_interrupt, clear_interrupt for loops of your own; defer_inter
 wait for a boundary. embedded(path) is a file inside the program.]]}
 help.add{"q.help.add", help.add, "add{name, value, signature, meaning, ...}", "Declares a help record; see the head of lua/quench/help.lua."}
 help.add{"q.help.find", help.find, "find(what) -> record", "The record of a function or a name, or nil."}
-help.add{"q.help.search", help.search, "search(word) -> list", "The records that contain a word."}
-help.add{"q.help.text", help.text, "text(record) -> text", "A record as the prompt shows it."}
+help.add{"q.help.search", help.search, "search(word) -> list", "The records that contain a word; those with it in the name first."}
+help.add{"q.help.named", help.named, "named(word) -> list", "The records whose name contains a word."}
+help.add{"q.help.text", help.text, "text(record, columns?) -> text", "A record as the prompt shows it, folded at that many columns."}
 help.add{"q.help.records", help.records, "records() -> list", "All records declared so far."}
-help.add{"q.help.option_line", help.option_line, "option_line(entry) -> text", "One line on an option of a spec."}
+help.add{"q.help.list", help.list, "list(records, columns?) -> text", "Names and meanings of records, a line each."}
+help.add{"q.help.options", help.options, "options(spec, columns?) -> text", "The options of a spec in columns: name, type, default, meaning."}
+help.add{"q.help.folded", help.folded, "folded(text, indent?, columns?) -> text", "A text whose long lines are folded between words."}
 help.add{"q.help.option_parts", help.option_parts, "option_parts(entry) -> default, notes", "Default and range of an option, as texts."}
 local o = q.options
 help.add{"q.options.spec", o.spec, "spec(name, entries) -> spec", "Declares the options of a function; spec(given) checks and completes a table.",

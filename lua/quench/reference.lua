@@ -2,6 +2,7 @@
 
 local system = require "quench.c.system"
 local help = require "quench.help"
+local machine = require "quench.c.machine"
 local options = require "quench.options"
 
 local reference = {}
@@ -85,31 +86,43 @@ function reference.markdown(folder)
 end
 
 local function print_index()
+  local columns = machine.terminal_size(1)
   for _, page in ipairs(pages()) do
     io.write(titles[page.name] or "q." .. page.name, "\n")
-    for _, r in ipairs(page.records) do io.write(("  %-28s %s\n"):format(r.name, r.doc)) end
+    for _, r in ipairs(page.records) do io.write(help.folded(("  %-28s %s"):format(r.name, r.doc), 31, columns), "\n") end
   end
   io.write "\nquench help NAME tells more.\n"
 end
 
---- The text to show for a word: its record, else what a search finds, else nil and a suggestion.
-function reference.lookup(word)
-  local r = help.find(word)
-  if not r then
-    reference.load_all()
-    r = help.find(word)
+local SHORTEST, MOST = 3, 20 -- letters of a word that is looked for inside others; records shown then
+
+--- What can be meant by a word that is no name: the functions of a module (then also true), names that contain it, pages
+-- that have it.
+local function meant(word, all_pages)
+  for _, page in ipairs(all_pages) do
+    if page.name == (word:match("^q%.([%w_]+)$") or word) then return page.records, true end
   end
-  if r then return help.text(r) end
-  local found = help.search(word)
-  if #found > 0 then
-    local lines = {}
-    for i, record in ipairs(found) do lines[i] = ("%-28s %s"):format(record.name, record.doc) end
-    return table.concat(lines, "\n")
+  if #word < SHORTEST then return {} end
+  local found = help.named(word)
+  return #found > 0 and found or help.search(word)
+end
+
+--- The text to show for a word: its record, else the records that may be meant, else nil and a suggestion.
+function reference.lookup(word, columns)
+  local r = help.find(word)
+  if r then return help.text(r, columns) end
+  local all_pages = pages()
+  r = help.find(word) -- all are loaded now
+  if r then return help.text(r, columns) end
+  local found, whole = meant(word, all_pages)
+  local shown = whole and #found or math.min(#found, MOST)
+  if shown > 0 then
+    local text = help.list({unpack(found, 1, shown)}, columns)
+    return shown == #found and text or ("%s\n... and %d more, which ??%s at the prompt lists"):format(text, #found - shown, word)
   end
   local names = {}
-  for _, record in ipairs(help.records()) do
-    names[#names + 1] = record.name:match("[^.:]+$")
-  end
+  for _, record in ipairs(help.records()) do names[#names + 1] = record.name:match("[^.:]+$") end
+  for _, page in ipairs(all_pages) do names[#names + 1] = page.name end
   return nil, ("no help on '%s'%s"):format(word, options.suggest(word, names))
 end
 
@@ -119,7 +132,7 @@ function reference.main(word)
   local folder = word:match("^%-%-markdown=(.+)$")
   if folder then return reference.markdown(folder) end
   if word:sub(1, 2) == "--" then error("quench help [WORD | --markdown=FOLDER]", 0) end
-  local text, message = reference.lookup(word)
+  local text, message = reference.lookup(word, (machine.terminal_size(1)))
   if not text then error(message, 0) end
   io.write(text, "\n")
 end

@@ -146,7 +146,7 @@ local function run_script()
   local text = io.read("*a") or ""
   local fn = blocks.compile(text, nil, true)
   if not fn then fn = assert(loadstring(text, "=stdin")) end
-  blocks.show_results(false, true, (function(...) return select("#", ...), ... end)(fn()))
+  blocks.show_results("", true, (function(...) return select("#", ...), ... end)(fn()))
 end
 
 --- The prompt, or a script from a pipe. interactive: blocks also without a terminal (quench -i).

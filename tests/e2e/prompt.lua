@@ -67,6 +67,22 @@ tap.test("tensors in a narrow window", function(t)
   leave(s)
 end)
 
+tap.test("messages and help in a narrow window", function(t)
+  local s = open{columns = 60, rows = 50}
+  for _, line in ipairs{"q.train{stps = 1}", "?q.train", "??layer", ":who", ":help"} do
+    local from = #s.output + 1
+    s:send(line .. "\r")
+    s:expect "\r\n"
+    s:expect "\27[?2004h" -- the next prompt
+    local longest, words = 0, 0
+    for text in s.output:sub(from):gsub("\27%[[?%d;]*%a", ""):gmatch "([^\r\n]+)" do
+      longest, words = math.max(longest, #text), words + select(2, text:gsub("%S+", ""))
+    end
+    t.ok(words > 15 and longest <= 60, line .. " fits", longest .. "\n" .. s.output:sub(from))
+  end
+  leave(s)
+end)
+
 tap.test("5,000 characters pasted", function(t)
   local long = ("x"):rep(4990)
   local s = open()

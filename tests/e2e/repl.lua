@@ -52,6 +52,20 @@ tap.test("errors point at what is meant", function(t)
   t.ok(out == "2\n" and err == "error: broken\n", "the prompt goes on with everything kept", out .. err)
 end)
 
+tap.test("names without a value", function(t)
+  for input, expected in pairs{
+    ["sofplus"] = "nil\n", ["undefind_"] = "nil\n", ["tensr"] = "nil (did you mean 'tensor'?)\n", ["q.optm"] = "nil (did you mean 'optim'?)\n",
+    ["optim.muom"] = "nil (did you mean 'muon'?)\n", ["tensr;"] = "", ["x = nil\nx"] = "nil\n", ["local tensr\ntensr, 1"] = "nil\n1\n",
+  } do
+    t.equal((prompt(input)), expected, input)
+  end
+end)
+
+tap.test("the stack of an error", function(t)
+  local out = prompt "function f() error 'broken' end\nlocal x = f()\n:trace"
+  t.ok(out:find("in function 'f'", 1, true) and not out:find("quench/", 1, true), ":trace shows the user's part", out)
+end)
+
 tap.test("errors in functions typed before", function(t)
   local _, err = prompt "function f(x)\n  local y = 1\n  return (x:matmul(q.ones(2, 2)))\nend\nfunction g() local y = f(q.ones(3)) return y end\ng()"
   t.equal(err, "error: matmul: (3) and (2, 2) do not multiply\n   3 |   return (x:matmul(q.ones(2, 2)))\n                   ^~~~~~\n"
@@ -92,6 +106,7 @@ tap.test("long lines are folded", function(t)
   t.equal(show.folded("one two three four five six seven eight", nil, 30), "one two three four five six\n  seven eight", "between words")
   t.equal(show.folded(("x"):rep(50), nil, 30), ("x"):rep(50), "a long word stays")
   t.equal(show.folded("  a " .. ("b "):rep(20), nil, 30), "  a " .. ("b "):rep(13):sub(1, 25) .. "\n    " .. ("b "):rep(7), "indented")
+  t.equal(show.folded("one " .. ("x"):rep(40) .. " two three", nil, 30), "one\n  " .. ("x"):rep(40) .. "\n  two three", "around a long word")
   t.equal(show.folded("one two", nil, 5), "one two", "not in a window too narrow")
 end)
 
@@ -99,7 +114,8 @@ tap.test("exploring", function(t)
   for input, expected in pairs{
     ["?progress"] = "seconds between plain lines", ["help(q.progress)"] = "seconds between plain lines",
     ["progress?"] = "seconds between plain lines",
-    ["??tearing"] = "q.progress.message",
+    ["??tearing"] = "q.progress.message", ["?:bench"] = "median and quartiles", ["?q.progress"] = "seconds between plain lines",
+    ["?optim"] = "q.optim.adamw  ",
     ["x = q.zeros(2, 3)\n:who"] = "x                tensor f32 (2, 3) 24 bytes", [":time 1 + 1"] = "more memory",
     [":bench 1 + 1"] = "quartiles", [":help"] = ":bench", ["error 'a'\n:trace"] = "stack traceback", ["?"] = "Tab completes",
   } do

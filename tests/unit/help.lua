@@ -42,6 +42,7 @@ tap.test("a word is found wherever a page has it", function(t)
   t.ok(names("Perplexity"):find(" q.eval.text ", 1, true), "in a signature")
   t.ok(names("recompute"):find(" q.train ", 1, true), "in an option")
   t.equal(names("no such word"), "  ", "nowhere")
+  t.ok(names("gptq"):find("^ q%.quant%.gptq q%.%S+ "), "names come first", names("gptq"))
 end)
 
 tap.test("records are sound", function(t)
@@ -70,6 +71,40 @@ tap.test("looking up", function(t)
   t.ok(lookup("tearing"):find("q.progress.message", 1, true), "a word finds records")
   local text, message = lookup("progres_s")
   t.ok(text == nil and message:find("did you mean 'progress'", 1, true), "a near miss is suggested", message)
+end)
+
+tap.test("a word that is no name", function(t)
+  local lookup = require("quench.reference").lookup
+  for _, word in ipairs{"q.optim", "optim"} do
+    local text = lookup(word)
+    t.ok(text:find("q.optim.adamw  ", 1, true) and not text:find("q.train", 1, true), word .. ": the functions of the module, and no others", text)
+  end
+  local text, message = lookup("x")
+  t.ok(text == nil and message == "no help on 'x'", "a letter is looked for in no page", text or message)
+  text = lookup("rate")
+  t.ok(text:find("q.fit.rate(", 1, true), "a record's last name", text)
+  text = lookup("gradient")
+  local _, lines = text:gsub("\n", "")
+  t.ok(lines <= 20, "not pages of what happens to have the word", text)
+  text = lookup("learning")
+  t.ok(text:find("\n... and %d+ more") or select(2, text:gsub("\n", "")) < 20, "what is left out is counted", text)
+  text, message = lookup("shceduel")
+  t.ok(text == nil and message:find("'schedule'", 1, true), "modules are suggested too", message)
+end)
+
+tap.test("layout", function(t)
+  local spec = {{"a", "number", default = 1, doc = "short", min = 0},
+    {"a_name_of_twenty_four_ch", "string|table", doc = "the widest that moves others"},
+    {"a_name_that_is_longer_than_that", "string", doc = "pushes its own line"}}
+  t.equal(help.options(spec), "  a                         number        1  short [>= 0]\n"
+    .. "  a_name_of_twenty_four_ch  string|table  -  the widest that moves others\n"
+    .. "  a_name_that_is_longer_than_that  string        -  pushes its own line", "columns")
+  t.equal(help.options(spec, 100), help.options(spec), "nothing is folded in a wide window")
+  local narrow = help.options(spec, 66)
+  t.ok(narrow:find("the widest that moves\n" .. (" "):rep(33) .. "others\n", 1, true), "folded, at most from the middle", narrow)
+  for line in (help.text(help.find("q.train"), 72) .. "\n"):gmatch("(.-)\n") do t.ok(#line <= 72, "within the window", line) end
+  t.ok(help.find("q.zeros").signature:find("^q%.zeros%(") and help.find("q.arange").signature:find("q.arange(stop) or q.arange(start", 1, true),
+    "signatures have the full name")
 end)
 
 tap.done()

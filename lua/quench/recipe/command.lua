@@ -2,6 +2,7 @@
 
 local system = require "quench.c.system"
 local help = require "quench.help"
+local machine = require "quench.c.machine"
 local report = require "quench.recipe.report"
 local runner = require "quench.recipe.runner"
 
@@ -10,9 +11,9 @@ local command = {}
 --- What quench run NAME --help shows.
 function command.help(r)
   io.write(r.name, ": ", r.doc, "\n\nusage: quench run ", r.path or r.name, " [--parameter=value ...]\n\nparameters:\n")
-  for _, entry in ipairs(r.spec) do io.write(help.option_line(entry), "\n") end
+  io.write(help.options(r.spec, (machine.terminal_size(1))), "\n")
   io.write "\noptions:\n"
-  for _, entry in ipairs(runner.flags) do io.write(help.option_line(entry), "\n") end
+  io.write(help.options(runner.flags, (machine.terminal_size(1))), "\n")
   if next(r.scales) then
     io.write "\nscales:\n"
     for _, scale in ipairs(runner.sorted_keys(r.scales)) do
@@ -26,7 +27,7 @@ end
 function command.help_all()
   io.write("all: every recipe of `quench list`, or every FILE, one after another; a failure does not stop the rest\n\n",
     "usage: quench run all [FILE ...] [--option=value ...]\n\noptions:\n")
-  for _, entry in ipairs(runner.flags) do io.write(help.option_line(entry), "\n") end
+  io.write(help.options(runner.flags, (machine.terminal_size(1))), "\n")
 end
 
 --- quench run NAME ..., quench run all ... Returns an exit status, or nothing.

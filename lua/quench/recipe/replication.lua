@@ -224,7 +224,7 @@ function replication.main(list)
   local o = replication.flags(require("quench.recipe.arguments").parse(list, replication.flags))
   if o.help then
     io.write("quench replication: a table with a row a claim, from the finished runs below --out\n\noptions:\n")
-    for _, entry in ipairs(replication.flags) do io.write(require("quench.help").option_line(entry), "\n") end
+    io.write(require("quench.help").options(replication.flags, (require("quench.c.machine").terminal_size(1))), "\n")
     return
   end
   local found, old = current(o.out)

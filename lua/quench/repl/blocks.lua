@@ -1,5 +1,6 @@
 --- Blocks of the prompt: compiled, run under protection, their results shown and kept as ans, ans1 ... ans9.
 
+local machine = require "quench.c.machine"
 local system = require "quench.c.system"
 local errors = require "quench.repl.errors"
 local show = require "quench.repl.show"
@@ -15,6 +16,11 @@ function blocks.complain(text)
   io.stdout:flush()
   io.stderr:write(text, "\n")
   blocks.failed = true
+end
+
+--- Complains of an error, folded where the window ends.
+local function explain(message, frames)
+  blocks.complain(errors.text(message, blocks.sources, frames, (machine.terminal_size(2))))
 end
 
 --- Keeps the locals of the block that calls it as globals.
@@ -74,7 +80,7 @@ function blocks.load(text)
   local name = ("(prompt %d)"):format(blocks.count)
   blocks.sources[name] = text
   local fn, message = blocks.compile(text, name)
-  if not fn then blocks.complain(errors.text(message, blocks.sources)) end
+  if not fn then explain(message) end
   return fn, name
 end
 
@@ -94,7 +100,7 @@ end
 
 local frames
 local function on_error(message)
-  blocks.traceback = debug.traceback(tostring(message), 2)
+  blocks.traceback = debug.traceback(tostring(message), 2):gsub("\n\t%[C%]: in function 'xpcall'\n\tquench/repl/blocks%.lua.*", "")
   frames = user_frames(3)
   return tostring(message)
 end
@@ -112,7 +118,7 @@ function blocks.guarded(fn)
     if good then return true, select("#", ...), ... end
     if package.loaded["quench.progress"] then require("quench.progress").clear() end
     new_line((...))
-    blocks.complain(errors.text((...), blocks.sources, frames))
+    explain((...), frames)
     return false
   end
   return finish(xpcall(fn, on_error))
@@ -144,11 +150,13 @@ local function show_one(value)
   blocks.say(show.value(value))
 end
 
---- Shows what blocks.guarded gave, each value in its way.
-function blocks.show_results(hide, ok, n, ...)
+--- Shows what blocks.guarded gave for a text, each value in its way.
+function blocks.show_results(text, ok, n, ...)
+  local hide = text:find(";%s*$")
   if not ok or n == 0 then return end
   if (...) ~= nil then remember((...)) end
   if hide then return end
+  if n == 1 and (...) == nil then return blocks.say("nil", errors.near(text)) end
   for i = 1, n do
     local good, message = pcall(show_one, (select(i, ...)))
     if not good then
@@ -161,7 +169,7 @@ end
 --- Runs a block as typed.
 function blocks.run(text)
   local fn = blocks.load(text)
-  if fn then blocks.show_results(text:find(";%s*$"), blocks.guarded(fn)) end
+  if fn then blocks.show_results(text, blocks.guarded(fn)) end
 end
 
 return blocks

@@ -1,6 +1,8 @@
 --- The commands of the prompt, ":name text", and the questions ?name and ??word. A command is {meaning, function of the text}.
 
 local system = require "quench.c.system"
+local machine = require "quench.c.machine"
+local help = require "quench.help"
 local blocks = require "quench.repl.blocks"
 local complete = require "quench.repl.complete"
 local errors = require "quench.repl.errors"
@@ -28,13 +30,17 @@ end
 
 -- ---- questions ------------------------------------------------------------------------------
 
+local function say_record(record) say(help.text(record, (machine.terminal_size(1)))) end
+
 --- Help on a name, or what it is.
 function commands.lookup(word)
+  local command = word:match("^:(%a+)$")
+  if list[command] then return say(show.folded((":%-8s %s"):format(command, list[command][1]), 10)) end
   local value = errors.resolve(word)
-  local record = value ~= nil and require("quench.help").find(value)
-  if record then return say(show.help(require("quench.help").text(record))) end
-  local text, message = require("quench.reference").lookup(word)
-  if text then return say(show.help(text)) end
+  local record = value ~= nil and help.find(value)
+  if record then return say_record(record) end
+  local text, message = require("quench.reference").lookup(word, (machine.terminal_size(1)))
+  if text then return say(text) end
   if value == nil then return complain(message) end
   say(type(value), " without a help record: ", show.value(value))
 end
@@ -42,18 +48,18 @@ end
 --- The functions about a word, one a line.
 function commands.search(word)
   require("quench.reference").load_all()
-  local found = require("quench.help").search(word)
-  for _, r in ipairs(found) do say(show.folded(("%-28s %s"):format(r.name, r.doc), 29)) end
-  if #found == 0 then complain("nothing about '" .. word .. "'") end
+  local found = help.search(word)
+  if #found == 0 then return complain("nothing about '" .. word .. "'") end
+  say(help.list(found, (machine.terminal_size(1))))
 end
 
 --- help(f), help "name", help(): by value, by name, or how to use the prompt.
 function commands.help(what)
   if what == nil then return commands.usage() end
   if type(what) == "string" then return commands.lookup(what) end
-  local help = require "quench.help"
   local record = help.find(what)
-  say(record and show.help(help.text(record)) or type(what) .. " without a help record")
+  if record then return say_record(record) end
+  say(type(what), " without a help record")
 end
 
 -- ---- looking around ---------------------------------------------------------------------------
@@ -77,12 +83,12 @@ list.who = {"the variables made here, and memory", function()
   table.sort(names)
   for _, name in ipairs(names) do
     local line, bytes = variable_line(name, rawget(_G, name))
-    say(line)
+    say(show.folded(line, 19))
     total = total + bytes
   end
   local m = system.memory()
-  say(("%s in the tensors above; %s live in all, %s at most, %s kept for reuse; Lua %s"):format(bytes_text(total), bytes_text(m.live),
-    bytes_text(m.peak), bytes_text(m.cached), bytes_text(collectgarbage("count") * 1024)))
+  say(show.folded(("%s in the tensors above; %s live in all, %s at most, %s kept for reuse; Lua %s"):format(bytes_text(total),
+    bytes_text(m.live), bytes_text(m.peak), bytes_text(m.cached), bytes_text(collectgarbage("count") * 1024))))
 end}
 
 --- The function of the code after a command's name, or nil after a complaint.
@@ -96,7 +102,7 @@ list.time = {"runs code and shows how long it took", function(text)
   if not fn then return end
   system.reset_peak()
   local before, start = system.memory().live, system.clock()
-  blocks.show_results(text:find(";%s*$"), blocks.guarded(fn))
+  blocks.show_results(text, blocks.guarded(fn))
   say(("%s, at most %s more memory"):format(time_text(system.clock() - start), bytes_text(system.memory().peak - before)))
 end}
 

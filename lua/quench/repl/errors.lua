@@ -1,5 +1,6 @@
 --- Errors at the prompt: the message, the line with a caret under what is meant, and the nearest name.
 
+local help = require "quench.help"
 local options = require "quench.options"
 
 local errors = {}
@@ -31,16 +32,25 @@ function errors.names_of(value)
   return names
 end
 
---- Looks a dotted path up without calling anything of the user's. Returns the value, or nil.
+--- Looks a dotted path up without calling anything of the user's. Returns the value; or nil, the name that is missing,
+-- and where it was looked for.
 function errors.resolve(path)
   local value = _G
   for name in path:gmatch("[%a_][%w_]*") do
     if type(value) ~= "table" and type(value) ~= "userdata" then return nil end
     local good, inner = pcall(function() return value[name] end)
-    if not good then return nil end
+    if not good or inner == nil then return nil, name, value end
     value = inner
   end
   return value
+end
+
+--- The nearest name for a block that is nothing but a name without a value, or "".
+function errors.near(text)
+  local path = text:match("^%s*([%a_][%w_.]*)%s*$")
+  if not path or path == "nil" or path:match("^ans%d$") then return "" end
+  local value, missing, owner = errors.resolve(path)
+  return value == nil and missing and options.suggest(missing, errors.names_of(owner)) or ""
 end
 
 -- ---- where in the line -------------------------------------------------------------------------
@@ -137,16 +147,18 @@ local function callers(frames, where, number, sources)
 end
 
 --- The text shown for an error message. sources: the blocks that were typed, name -> text; frames: the user's code on the
--- stack, {name, line}, from the inside.
-function errors.text(message, sources, frames)
+-- stack, {name, line}, from the inside. The message is folded at `columns`; code stays as it is.
+function errors.text(message, sources, frames, columns)
   local where, number, rest = message:match("^(.-):(%d+): (.*)$")
-  if not where or rest:find("\n", 1, true) and #rest > 2000 then return "error: " .. message end
+  if not where or rest:find("\n", 1, true) and #rest > 2000 then
+    return help.folded("error: " .. message, 2, columns)
+  end
   number = tonumber(number)
   local typed, line = sources[where], line_of(where, number, sources)
-  local out = {"error: " .. (typed and rest or message)}
+  local said, out = "error: " .. (typed and rest or message), {}
   if line then
     local first, last, suggestion = locate(rest, line)
-    out[1] = out[1] .. (suggestion or "")
+    said = said .. (suggestion or "")
     local prefix = ("%4d | "):format(number)
     local elsewhere = not typed or typed:find("\n") or frames and #frames > 1
     if first or elsewhere then out[#out + 1] = prefix .. line end
@@ -156,6 +168,7 @@ function errors.text(message, sources, frames)
     end
   end
   for _, text in ipairs(callers(frames, where, number, sources)) do out[#out + 1] = text end
+  table.insert(out, 1, help.folded(said, 2, columns))
   return table.concat(out, "\n")
 end
 

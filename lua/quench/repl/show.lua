@@ -53,36 +53,7 @@ function show.value(v)
   return tostring(v)
 end
 
---- A text whose lines are folded between words where the window ends; what is folded is indented by `indent`
--- characters, or two more than its line. Without a terminal nothing is folded.
-function show.folded(text, indent, columns)
-  columns = columns or machine.terminal_size(1)
-  if not columns or columns < 30 then return text end
-  local out = {}
-  for line in (text .. "\n"):gmatch("(.-)\n") do
-    local margin = (" "):rep(math.min(indent or #line:match("^ *") + 2, math.floor(columns / 2)))
-    while #line > columns do
-      local cut = line:sub(1, columns + 1):match("^.*%S() ")
-      if not cut or cut <= #margin + 1 then break end
-      out[#out + 1] = line:sub(1, cut - 1)
-      line = margin .. line:sub(cut):gsub("^ +", "")
-    end
-    out[#out + 1] = line
-  end
-  return table.concat(out, "\n")
-end
-
-local MEANING = 40 -- where the meanings of options begin, see help.option_line
-
---- The text of a help record, folded; meanings of options stay in their column.
-function show.help(text)
-  local lines, options = {}, false
-  for line in (text .. "\n"):gmatch("(.-)\n") do
-    if line == "options:" then options = true
-    elseif line:sub(1, 2) ~= "  " then options = false end
-    lines[#lines + 1] = show.folded(line, options and line ~= "options:" and MEANING or nil)
-  end
-  return table.concat(lines, "\n")
-end
+--- A text folded where the window ends, see help.folded. Without a terminal nothing is folded.
+function show.folded(text, indent, columns) return help.folded(text, indent, columns or machine.terminal_size(1)) end
 
 return show
