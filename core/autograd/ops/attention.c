@@ -95,12 +95,25 @@ static Status attention_backward_compose(Node *n, Tensor *const *in, Tensor **ou
 
 /* --- gradient --- */
 
+/* Room for the gradients of q, k and v, laid out as those are where they are the pieces of one tensor: the gradient of
+ * what was split is then there without copies. */
+static Status make_gradients(Tensor *const *in, Tensor **out) {
+  Tensor *whole = op_whole_of(3, in, 2);
+  if (!whole) whole = op_whole_of(3, in, 3);
+  Tensor *room = whole ? op_new_like(whole) : NULL;
+  if (whole && !room) return error_code();
+  for (int i = 0; i < 3; i++) {
+    out[i] = room ? op_new_view(room, 4, in[i]->shape, in[i]->stride, in[i]->offset - whole->offset) : op_new_like(in[i]);
+    if (!out[i]) return error_code();
+  }
+  return OK;
+}
+
 static Status attention_backward(Tensor *const *in, const Attributes *a, Tensor **out) {
   Tensor *x[6];
   for (int i = 0; i < 6; i++)
     if (!(x[i] = i == LSE ? op_dense(in[i]) : as_heads(in[i]))) return error_code();
-  for (int i = 0; i < 3; i++)
-    if (!(out[i] = op_new_like(in[i]))) return error_code();
+  TRY(make_gradients(in, out));
   Attention shape = shape_of(x[Q], x[KEY], a);
   kernels_for(x[Q])->attention_backward(&shape, heads_of(x[Q]), heads_of(x[KEY]), heads_of(x[V]), heads_of(x[O]), tensor_data(x[LSE]),
                                         heads_of(x[DO]), heads_of(out[0]), heads_of(out[1]), heads_of(out[2]));

@@ -14,6 +14,9 @@ Tensor *op_new_view(const Tensor *t, int ndim, const int64_t *shape, const int64
 /* t itself when dense, else a dense copy without history, in the pool: what kernels of rows need. */
 Tensor *op_dense(Tensor *t);
 
+/* The tensor whose pieces along an axis these are, in this order, where they lie dense in one storage; else NULL without an error. */
+Tensor *op_whole_of(int count, Tensor *const *pieces, int axis);
+
 /* Records y = op(in...) and returns y, or NULL. attributes may be NULL. */
 Tensor *op_done(const OpInfo *op, int inputs, Tensor *const *in, Tensor *y, const Attributes *attributes);
 

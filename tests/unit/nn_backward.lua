@@ -1,0 +1,52 @@
+-- What the backward pass does in one step instead of several: the bits are those of the separate ops, and the separate kernels do not run.
+local q = require "quench"
+local tap = dofile "tests/tap.lua"
+local nn = q.nn
+
+--- Calls of each kernel while fn runs.
+local function calls_of(fn)
+  local rows, calls = q.profile.kernels(fn), {}
+  for _, r in ipairs(rows) do calls[r.name] = r.calls end
+  return calls
+end
+
+tap.test("the gradients of q, k and v lie where split wants them", function(t)
+  local axes = {
+    {4, {2, 37, 3, 24}, {8, 8, 8}, "head by head"}, {3, {2, 37, 9, 8}, {3, 3, 3}, "q, k, v in a row"},
+    {3, {2, 37, 8, 8}, {4, 2, 2}, "grouped heads"},
+  }
+  for _, case in ipairs(axes) do
+    local axis, shape, sizes, name = unpack(case)
+    local x = q.randn(shape, "f32", q.stream(1, "x")):requires_grad()
+    local weights = q.randn({2, 37, axis == 4 and 3 or sizes[1], 8}, "f32", q.stream(2, "weights"))
+    local function gradient(pieces)
+      x.grad = nil
+      local calls
+      q.scope(function()
+        local query, key, value = pieces()
+        local loss = (nn.attention(query, key, value, 0.3) * weights):sum()
+        calls = calls_of(function() loss:backward() end)
+      end)
+      return x.grad:totable(), calls
+    end
+    local joined, calls = gradient(function() return x:split(sizes, axis) end)
+    local separate, more = gradient(function()
+      return x:narrow(axis, 1, sizes[1]), x:narrow(axis, 1 + sizes[1], sizes[2]), x:narrow(axis, 1 + sizes[1] + sizes[2], sizes[3])
+    end)
+    t.near(joined, separate, 0, name .. ": the bits of separate pieces")
+    t.ok((more.copy or 0) >= (calls.copy or 0) + 3, name .. ": without the three copies",
+      ("%d and %d copies"):format(calls.copy or 0, more.copy or 0))
+  end
+  local x = q.randn({1, 5, 3, 8}, "f32", q.stream(1, "x")):requires_grad()
+  local query, key, value = x:split({1, 1, 1}, 3)
+  local y = nn.attention(query, key, value, 0.3):sum() + (key * key):sum()
+  y:backward()
+  local once = x.grad:totable()
+  x.grad = nil
+  local middle = x:narrow(3, 2, 1)
+  local z = nn.attention(x:narrow(3, 1, 1), middle, x:narrow(3, 3, 1), 0.3):sum() + (middle * middle):sum()
+  z:backward()
+  t.near(once, x.grad:totable(), 1e-6, "a piece that something else reads too")
+end)
+
+tap.done()
