@@ -132,6 +132,14 @@ static int system_size(lua_State *L) {
   return 1;
 }
 
+/* modified(path): when it was last written, in seconds as os.time has them; nil if it is not there. */
+static int system_modified(lua_State *L) {
+  struct stat s;
+  if (stat(luaL_checkstring(L, 1), &s) != 0) return 0;
+  lua_pushnumber(L, (double)s.st_mtime);
+  return 1;
+}
+
 /* list(folder): names inside, unsorted, or nil and the reason. */
 static int system_list(lua_State *L) {
   DIR **handle = lua_newuserdata(L, sizeof *handle);
@@ -213,8 +221,9 @@ static const luaL_Reg functions[] = {
   {"interrupt", system_interrupt}, {"defer_interrupt", system_defer_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
-  {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"list", system_list},
-  {"lock", system_lock}, {"sha256", system_sha256}, {"sleep", system_sleep}, {"directory", system_directory}, {NULL, NULL},
+  {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"modified", system_modified},
+  {"list", system_list}, {"lock", system_lock}, {"sha256", system_sha256}, {"sleep", system_sleep}, {"directory", system_directory},
+  {NULL, NULL},
 };
 
 int bind_open_system(lua_State *L) {

@@ -19,7 +19,7 @@ Quench - a laboratory for quantization dynamics.
   quench new NAME               write a recipe to start from
   quench show FIGURE.png        what a figure was made from
   quench replay FIGURE.png      make it again
-  quench watch PATH             follow the log of a run: its folder, or log.jsonl; --once draws once
+  quench watch PATH             follow a running log: a log.jsonl, or a folder (out, out/NAME/HASH); --once draws once
   quench quantize MODEL OUT     quantize a Hugging Face folder; --help shows how
   quench eval MODEL ...         the loss of models on a text, multiple choice, minimal pairs
   quench trajectory FOLDER ...  loss and quantization error along the checkpoints of a run, with a figure

@@ -3,6 +3,7 @@
 -- In a terminal the picture is redrawn about once a second; elsewhere every new record is a plain line.
 -- `--once` draws once. A line without its end of line is still being written, and is left for later.
 
+local find = require "quench.watch.find"
 local json = require "quench.json"
 local machine = require "quench.c.machine"
 local options = require "quench.options"
@@ -18,7 +19,7 @@ local TAIL = 512   -- bytes compared, to see that the file is still the same
 local usage = [[
 quench watch PATH [--once]
 
-  PATH     the folder of a run, or its log.jsonl
+  PATH     a log.jsonl, or a folder: the log in it that is written now; out is what any recipe trains
   --once   draw once and end
 ]]
 
@@ -27,17 +28,20 @@ Log.__index = Log
 
 local function fail(format, ...) error(format:format(...), 0) end
 
-local function find_log(path)
-  local kind = system.kind(path)
-  if not kind then fail("no file or folder '%s'", path) end
-  if kind ~= "folder" then return path end
-  local inside = path:gsub("/+$", "") .. "/log.jsonl"
-  if not system.exists(inside) then fail("no log.jsonl in '%s'", path) end
-  return inside
+--- The log that a path means now, with nothing read; `old`: the one watched so far, which stays where it is the same.
+local function log_of(path, old)
+  local place = find.log(path, old and old.path)
+  if old and (not place or place == old.path) then return old end
+  if not place then fail("no log.jsonl in or below '%s'", path) end
+  local log = setmetatable({path = place}, Log)
+  log:restart()
+  return log
 end
 
 --- Forgets what was read. `tail` is what was read last: a file that has other bytes there is another one.
-function Log:restart() self.records, self.at, self.line, self.rest, self.bad, self.tail = {}, 0, 0, "", {}, "" end
+function Log:restart()
+  self.records, self.at, self.line, self.rest, self.bad, self.tail, self.event = {}, 0, 0, "", {}, "", nil
+end
 
 --- Is the file another one than was read so far? A resumed run drops records, a run forced anew all of them.
 function Log:changed(size)
@@ -58,6 +62,7 @@ function Log:take(text)
   if good and (type(record) ~= "table" or #record > 0) then
     good, record = false, ("%s line %d: not an object"):format(self.path, self.line)
   end
+  if good and record.event then self.event = record return end -- a recipe's begin and end, and work it waits for
   if good then self.records[#self.records + 1] = record return end
   self.bad[#self.bad + 1] = tostring(record):match("[^\n]*") .. " (left out)"
 end
@@ -114,6 +119,19 @@ local function tokens_rate(records)
   if tokens > 0 and seconds > 0 then return tokens / seconds end
 end
 
+local known = {step = true, loss = true, eval_loss = true, lr = true, scale = true, grad_norm = true, tokens = true, time = true}
+
+--- What a record has besides, by name: at most four numbers.
+local function others(r)
+  local names = {}
+  for name, v in pairs(r) do
+    if not known[name] and tonumber(v) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do names[i] = ("%s %.4g"):format(name, tonumber(r[name])) end
+  return table.concat(names, " | ", 1, math.min(#names, 4))
+end
+
 --- The numbers of record i as one line.
 function Log:numbers(i)
   local r, parts = self.records[i], {}
@@ -124,6 +142,7 @@ function Log:numbers(i)
   if r.lr then add("lr %.3g", tonumber(r.lr)) else add("rate x %.3g", tonumber(r.scale)) end
   add("|g| %.3g", tonumber(r.grad_norm))
   if i == #self.records then add("%.0f tokens/s", tokens_rate(self.records)) end
+  if not r.loss then add("%s", others(r):match(".+")) end
   return table.concat(parts, " | ")
 end
 
@@ -145,6 +164,13 @@ function Log:curve()
   return x, y
 end
 
+--- What there is to say: the latest numbers, else how far a recipe is.
+function Log:state()
+  if #self.records > 0 then return self:numbers(#self.records) end
+  local e = self.event
+  return e and ("no records yet; %s%s"):format(e.event, finite(e.time) and (" after %.3g s"):format(e.time) or "") or "no records yet"
+end
+
 --- The picture: a title, the curve, the latest numbers, the latest complaint.
 function Log:picture(columns, rows)
   local show = require "quench.plots.show"
@@ -154,7 +180,7 @@ function Log:picture(columns, rows)
     local figure = require("quench.plots.plot"){x = "step", y = "loss", {"line", x = x, y = y}}
     lines[#lines + 1] = show.text(figure, columns, rows - 4, system.is_terminal(1) and show.colours() or 0):gsub("\n+$", "")
   end
-  lines[#lines + 1] = #self.records > 0 and self:numbers(#self.records) or "no records yet"
+  lines[#lines + 1] = self:state()
   if #self.bad > 0 then lines[#lines + 1] = self.bad[#self.bad] end
   return lines
 end
@@ -170,8 +196,12 @@ local function once(log)
   io.write(table.concat(log:picture(math.min(100, (columns or 80) - 1), math.min(30, rows or 24)), "\n"), "\n")
 end
 
-local function follow_lines(log)
+local function follow_lines(path)
+  local log
   while true do
+    local old = log
+    log = log_of(path, log)
+    if log ~= old and log.path ~= path and log.path ~= path .. "/log.jsonl" then complain("following " .. log.path) end
     local first, wrong, anew = log:read()
     if anew then complain(("%s was written anew%s"):format(log.path, log.records[first - 1]
       and (", to go on behind step %.0f"):format(finite(log.records[first - 1].step) or first - 1) or "")) end
@@ -183,10 +213,12 @@ local function follow_lines(log)
 end
 
 --- Draws on the terminal's second screen; the first one comes back however it ends.
-local function follow_screen(log)
+local function follow_screen(path)
+  local log = log_of(path)
   io.write("\27[?1049h\27[?25l")
   local _, message = pcall(function()
     while true do
+      log = log_of(path, log)
       log:read()
       local columns, rows = machine.terminal_size(1)
       columns, rows = columns or 80, rows or 24
@@ -214,12 +246,11 @@ function watch.main(arguments)
     elseif path then fail("watch: one PATH expected, got '%s' too", word)
     else path = word end
   end
-  if not path then fail("watch needs the folder of a run or its log.jsonl, as in: quench watch out/decay/HASH") end
-  local log = setmetatable({path = find_log(path)}, Log)
-  log:restart()
-  if single then return once(log) end
-  if system.is_terminal(1) and os.getenv("TERM") ~= "dumb" then return follow_screen(log) end
-  return follow_lines(log)
+  if not path then fail("watch needs a log.jsonl or a folder with one, as in: quench watch out") end
+  if not system.kind(path) then fail("no file or folder '%s'", path) end
+  if single then return once(log_of(path)) end
+  if system.is_terminal(1) and os.getenv("TERM") ~= "dumb" then return follow_screen(path) end
+  return follow_lines(path)
 end
 
 return watch

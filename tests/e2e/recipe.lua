@@ -63,7 +63,10 @@ tap.test("a run, found again, and forced", function(t)
   for _, part in ipairs{"threw 1000 times", "**does not hold**", "There were 1 runs."} do
     t.ok(report:find(part, 1, true), "report.md has " .. part)
   end
-  t.ok(read(folder_in(out) .. "/log.jsonl"):find('"sum"', 1, true), "log.jsonl has the logged line")
+  local log = read(folder_in(out) .. "/log.jsonl")
+  t.ok(log:find('"sum"', 1, true), "log.jsonl has the logged line")
+  local work = log:match('{"event":"work","folder":"([^"]+)"')
+  t.ok(work and q.system.exists(folder_in(out) .. "/" .. work .. "/result.json"), "and where shared work was done", log)
   local again, again_err, again_status = dice()
   t.ok(again_status == 0 and again_err == "" and again:find("(finished ", 1, true), "found again", again .. again_err)
   t.equal(count(), "", "without working")

@@ -40,7 +40,7 @@ tap.test("nothing to watch", function(t)
   local out, err, status = sh(base .. "$Q watch absent")
   t.equal(out .. err .. status, "quench: no file or folder 'absent'\n1", "a missing path")
   out, err, status = sh(base .. "mkdir -p empty && $Q watch empty")
-  t.equal(out .. err .. status, "quench: no log.jsonl in 'empty'\n1", "a folder without a log")
+  t.equal(out .. err .. status, "quench: no log.jsonl in or below 'empty'\n1", "a folder without a log")
 end)
 
 tap.test("followed without a terminal", function(t)
@@ -79,6 +79,50 @@ tap.test("a log that is replaced while it is followed", function(t)
   t.equal(err, "quench: ./log.jsonl was written anew\n", "said, too")
   out = followed "wait_for 'loss 8'; rm log.jsonl; wait_for anew; printf '{\"step\":1,\"loss\":6}\\n' > log.jsonl; wait_for 'loss 6'"
   t.ok(out:match "loss 8.0000[^\n]*\nstep 1 | loss 6.0000\n$", "one that is gone for a while", out)
+end)
+
+--- Folders as a recipe leaves them: its own log with events, and two trainings that it shares.
+local function recipe_folders(events)
+  sh(base .. "rm -rf out && mkdir -p out/decay/aa out/shared/one out/shared/two")
+  q.system.write_file(dir .. "/out/shared/one/log.jsonl", lines[1] .. lines[2])
+  q.system.write_file(dir .. "/out/shared/two/log.jsonl", lines[1] .. lines[2] .. lines[3])
+  q.system.write_file(dir .. "/out/decay/aa/log.jsonl", table.concat(events, "\n") .. "\n")
+  for minutes, folder in ipairs{"shared/two", "decay/aa", "shared/one"} do
+    sh(base .. ("touch -d '-%d minutes' out/%s/log.jsonl"):format(minutes, folder))
+  end
+end
+
+local begin, work, over = '{"event":"start","time":0}', '{"event":"work","folder":"../../shared/%s","time":1}', '{"event":"end","time":3.5}'
+
+tap.test("a folder of folders", function(t)
+  local function drawn(path) return (sh(base .. "$Q watch --once " .. path)) end
+  recipe_folders{begin, work:format("two"), work:format("one")}
+  t.ok(drawn("out"):find("^out/shared/two/log.jsonl\n.*step 3 |"), "the log that was written last", drawn "out")
+  t.ok(drawn("out/decay/aa"):find("^out/shared/one/log.jsonl\n.*step 2 |"), "a recipe's folder: what it trains last", drawn "out/decay/aa")
+  t.equal(drawn "out/decay/", drawn "out/decay/aa", "or the folder of its runs")
+  local here = sh(base .. "cd out/decay/aa && $Q watch --once .")
+  t.ok(here:find("^./../../shared/one/log.jsonl\n.*step 2 |"), "or where one is", here)
+  recipe_folders{begin, work:format("two"), over}
+  t.ok(drawn("out/decay"):find("step 3 |", 1, true), "also when it has ended", drawn "out/decay")
+  recipe_folders{begin, work:format("two"), '{"error":0.25,"width":8}'}
+  t.ok(drawn("out/decay"):find("step 1 | error 0.25 | width 8\n$"), "unless it has logged something itself", drawn "out/decay")
+  recipe_folders{begin, work:format("gone"), over}
+  t.ok(drawn("out/decay"):find("no records yet; end after 3.5 s\n$"), "events are no records", drawn "out/decay")
+  sh(base .. "touch out/shared/one/log.jsonl")
+  t.ok(drawn("out"):find("^out/shared/one/"), "a log that goes on", drawn "out")
+end)
+
+tap.test("a recipe followed from training to training", function(t)
+  recipe_folders{begin, work:format("one")}
+  write ""
+  local out, err = sh(("cd '%s'"):format(dir) .. [[;
+    timeout 60 $Q watch out/decay > lines 2> said & pid=$!
+    wait_for() { for i in $(seq 200); do grep -q "$1" lines said && return; sleep 0.05; done; }
+    wait_for 'step 2'; echo ']] .. work:format("two") .. [[' >> out/decay/aa/log.jsonl; wait_for 'step 3'
+    kill $pid; wait $pid 2>/dev/null
+    cat lines; cat said >&2]])
+  t.ok(out:find "^step 1 [^\n]*\nstep 2 [^\n]*\nstep 1 [^\n]*\nstep 2 [^\n]*\nstep 3 [^\n]*\n$", "the records of both", out)
+  t.ok(err:find("shared/one/log.jsonl\n.*following .*shared/two/log.jsonl\n$"), "each is said", err)
 end)
 
 sh.clean()

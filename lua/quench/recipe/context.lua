@@ -45,6 +45,7 @@ function Context:once(key, fn)
   local folder = ("%s/shared/%s"):format(self.out, store.hash(text))
   local result = store.once(folder, "result.json", self.force, true, function(path)
     system.write_file(path .. "/key.json", text .. "\n")
+    self:log{event = "work", folder = "../../shared/" .. store.hash(text)} -- quench watch goes there
     return fn(path)
   end)
   return result, folder
