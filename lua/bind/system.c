@@ -125,6 +125,14 @@ static int system_kind(lua_State *L) {
   return 1;
 }
 
+/* same(a, b): do both paths lead to the same file or folder? false where there is nothing. */
+static int system_same(lua_State *L) {
+  struct stat a, b;
+  const char *first = luaL_checkstring(L, 1), *second = luaL_checkstring(L, 2);
+  lua_pushboolean(L, stat(first, &a) == 0 && stat(second, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+  return 1;
+}
+
 static int system_size(lua_State *L) {
   struct stat s;
   if (stat(luaL_checkstring(L, 1), &s) != 0) return 0;
@@ -221,7 +229,7 @@ static const luaL_Reg functions[] = {
   {"interrupt", system_interrupt}, {"defer_interrupt", system_defer_interrupt},
   {"read_file", system_read_file}, {"write_file", system_write_file}, {"append_file", system_append_file},
   {"make_directories", system_make_directories}, {"exists", system_exists}, {"is_terminal", system_is_terminal},
-  {"process", system_process}, {"kind", system_kind}, {"size", system_size}, {"modified", system_modified},
+  {"process", system_process}, {"kind", system_kind}, {"same", system_same}, {"size", system_size}, {"modified", system_modified},
   {"list", system_list}, {"lock", system_lock}, {"sha256", system_sha256}, {"sleep", system_sleep}, {"directory", system_directory},
   {NULL, NULL},
 };

@@ -211,6 +211,7 @@ function M.quantize(dir, out, given)
   for key, value in pairs(given or {}) do settings[key] = value end
   local dtype = settings.dtype or "f32"
   if dtype ~= "f32" and dtype ~= "bf16" then options.fail("q.disk.quantize: dtype must be f32 or bf16, got %s", tostring(dtype)) end
+  if q.system.same(dir, out) then options.fail("q.disk.quantize: '%s' would be overwritten; give another folder", dir) end
   local signature = signature_of(dir, settings)
   local m = q.models.load(dir, {lazy = true, config = settings.config})
   settings.dtype, settings.config, settings.batch, settings.packed = nil, nil, settings.batch or 1, nil
@@ -256,6 +257,7 @@ function M.average(folders, out, shares)
   if #folders == 0 then options.fail("q.disk.average: no folders") end
   local models = {}
   for k, dir in ipairs(folders) do
+    if q.system.same(dir, out) then options.fail("q.disk.average: '%s' would be overwritten; give another folder", dir) end
     models[k] = q.models.load(dir, {lazy = true})
     if models[k].family ~= models[1].family or json.encode(models[k].config) ~= json.encode(models[1].config) then
       options.fail("q.disk.average: '%s' and '%s' have different configurations", folders[1], dir)

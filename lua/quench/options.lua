@@ -9,7 +9,8 @@
 --   local o = adamw{lr = 0.1}       -- a checked copy with defaults filled in
 --
 -- An entry is {name, type, ...} with the keys default, required, min, max, above (min, excluded),
--- below (max, excluded), choices, doc, unit, check (function(value) -> nil or a complaint).
+-- below (max, excluded), choices, doc, unit, check (function(value) -> nil or a complaint), excludes (the name
+-- of an option that cannot be given beside it).
 -- Types: number integer boolean string function table list tensor any; "a|b" allows either.
 
 local options = {}
@@ -118,6 +119,16 @@ function options.complaint(entry, v)
   return entry.check and entry.check(v)
 end
 
+--- A check for entries that are Lua patterns, or lists of such.
+function options.pattern_check(entry)
+  return function(v)
+    for _, pattern in ipairs(type(v) == "table" and v or {v}) do
+      local ok, wrong = pcall(string.find, "", tostring(pattern))
+      if not ok then return ("%s: '%s' is no Lua pattern: %s"):format(entry, pattern, wrong) end
+    end
+  end
+end
+
 local Spec = {}
 Spec.__index = Spec
 
@@ -141,6 +152,9 @@ function Spec:__call(given)
         table.concat(self:names(), ", "))
     end
     local wrong = options.complaint(entry, value)
+    if not wrong and entry.excludes and given[entry.excludes] ~= nil then
+      wrong = ("%s and %s exclude each other; give one of them"):format(key, entry.excludes)
+    end
     if wrong then options.fail("%s: %s", self.name, wrong) end
     out[key] = value
   end

@@ -162,6 +162,7 @@ help.add{"q.system", q.system, "q.system", "Memory, files, clock, interruption."
   text = [[
 memory() gives bytes live, peak, cached and counts; reset_peak(), memory_limit(bytes); fail_at(n) makes the n-th
 allocation fail (for tests). read_file, write_file (atomic), append_file, make_directories, list, kind, size, exists,
+same(a, b) (do both paths lead to the same place?),
 lock(path) (until released or the process ends), directory, sha256(text). clock() in seconds, sleep(seconds).
 interrupted, check_interrupt, clear_interrupt for loops of your own; defer_interrupt(on) lets Ctrl-C
 wait for a boundary. embedded(path) is a file inside the program.]]}
@@ -177,8 +178,9 @@ help.add{"q.help.folded", help.folded, "folded(text, indent?, columns?) -> text"
 help.add{"q.help.option_parts", help.option_parts, "option_parts(entry) -> default, notes", "Default and range of an option, as texts."}
 local o = q.options
 help.add{"q.options.spec", o.spec, "spec(name, entries) -> spec", "Declares the options of a function; spec(given) checks and completes a table.",
-  text = "Entries are {name, type, default=, required=, min=, max=, above=, below=, choices=, doc=, unit=, check=}.",
+  text = "Entries are {name, type, default=, required=, min=, max=, above=, below=, choices=, doc=, unit=, check=, excludes=}.",
   example = 'local spec = q.options.spec("blur", {{"width", "integer", default = 3, min = 1, doc = "taps"}})\nlocal o = spec{width = 5}'}
+help.add{"q.options.pattern_check", o.pattern_check, "pattern_check(name) -> check", "A check for options that are Lua patterns, or lists of such."}
 help.add{"q.options.nearest", o.nearest, "nearest(word, names) -> name", "The name that a misspelled word may mean, or nil."}
 help.add{"q.options.suggest", o.suggest, "suggest(word, names) -> text", "\" (did you mean 'x'?)\" or an empty text."}
 help.add{"q.options.complaint", o.complaint, "complaint(entry, value) -> text", "What is wrong with a value for an option, or nil."}

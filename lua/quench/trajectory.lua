@@ -122,12 +122,12 @@ local spec = options.spec("q.trajectory.measure", {
   {"tokenizer", "table", doc = "for a text"},
   {"block", "integer", default = 2048, min = 2, doc = "tokens the model sees at a time", unit = "tokens"},
   {"limit", "integer", min = 1, doc = "blocks, at most"},
-  {"bits", "list", default = {3, 4}, doc = "bits a weight, one curve each"},
+  {"bits", "list", doc = "bits a weight, one curve each [3, 4; one curve without bits where quantize has a format or the method its own]"},
   {"quantize", "table", default = {}, doc = "further options of q.quant.quantize: method, group, calibration = ids, ..."},
   {"run", "string", doc = "one of q.trajectory.runs: its steps, learning rate and configuration"},
   {"table", "string", doc = "a file with name, step, tokens, rate a line, where names do not tell"},
   {"lawa", "integer", min = 2, doc = "also the mean of each this many checkpoints in a row"},
-  {"soup", "string", doc = "also the mean of all checkpoints whose name matches this Lua pattern"},
+  {"soup", "string", doc = "also the mean of all checkpoints whose name matches this Lua pattern", check = options.pattern_check "soup"},
   {"out", "string", doc = "a folder that keeps what is done, so that an interrupted walk goes on"},
   {"disk", "boolean", default = false, doc = "block by block through files, for models larger than memory"},
   {"progress", "function", doc = "called as progress(point) after each"},
@@ -137,12 +137,24 @@ local function loss_of(model, o)
   return q.eval.text(model, o.text, {tokenizer = o.tokenizer, block = o.block, limit = o.limit}).loss
 end
 
+--- The curves to be measured: numbers of bits, or the name of the one format or method that has no bits to choose.
+function M.curves(bits, quantize)
+  local f, method = quantize.format, quantize.method or "gptq"
+  local name = f and (type(f) == "string" and f or q.quant.format(f):describe().name)
+    or not require("quench.quant.model").spec_of(method).by_name.bits and method or nil
+  if bits and name then options.fail("q.trajectory: bits and %s exclude each other", f and "format" or "method " .. method) end
+  return name and {name} or bits or {3, 4}
+end
+
 local function quantize_options(o, bits)
   local settings = {}
   for key, value in pairs(o.quantize) do settings[key] = value end
-  settings.bits = bits
+  if type(bits) == "number" then settings.bits = bits end
   return settings
 end
+
+--- A curve's name in figures and tables.
+function M.label(bits) return type(bits) == "number" and ("%g bits"):format(bits) or tostring(bits) end
 
 local function remove(folder) os.execute(("rm -rf '%s'"):format((folder:gsub("'", "'\\''")))) end
 
@@ -162,7 +174,7 @@ local function damage(folder, config, o)
     for _, bits in ipairs(o.bits) do
       local quantized
       if o.disk then
-        local work = work_folder(o, ("%s-%g"):format(folder:match("([^/]+)/*$"), bits))
+        local work = work_folder(o, ("%s-%s"):format(folder:match("([^/]+)/*$"), tostring(bits)))
         local settings = quantize_options(o, bits)
         settings.config = config
         q.disk.quantize(folder, work, settings)
@@ -181,6 +193,7 @@ end
 local function averages(points, o)
   local list = {}
   if o.lawa then
+    if o.lawa > #points then options.fail("q.trajectory: lawa = %d, but there are %d checkpoints", o.lawa, #points) end
     for i = o.lawa, #points do
       local folders = {}
       for k = i - o.lawa + 1, i do folders[#folders + 1] = points[k].path end
@@ -239,14 +252,19 @@ end
 --- q.trajectory.measure(folders, options) -> {points =, averages =, ...}
 function M.measure(folders, given)
   local o = spec(given)
+  o.bits = M.curves(o.bits, o.quantize)
   if type(folders) == "string" then folders = M.glob(folders) end
   if #folders == 0 then options.fail("q.trajectory: no folder with a config.json") end
   local run = o.run and (runs[o.run] or options.fail("q.trajectory: no run '%s'%s", o.run, options.suggest(o.run, M.names())))
   local rows = o.table and by_table(o.table)
   if o.out then q.system.make_directories(o.out) end
   local points, done, path = {}, remembered(o)
-  for i, folder in ipairs(folders) do points[i] = M.place(folder, run, rows) end
+  for i, folder in ipairs(folders) do
+    points[i] = M.place(folder, run, rows)
+    if rows and not rows[points[i].name] then options.fail("q.trajectory: '%s' has no row for '%s'", o.table, points[i].name) end
+  end
   table.sort(points, by_place)
+  local wanted = averages(points, o)
   local function finish(point, result)
     for key, value in pairs(result) do point[key] = value end
     if o.progress then o.progress(point) end
@@ -256,7 +274,7 @@ function M.measure(folders, given)
     finish(p, measured(p.name, {p.path}, p.config, o, done, path, function() return damage(p.path, p.config, o) end))
   end
   local extra = {}
-  for i, a in ipairs(averages(points, o)) do
+  for i, a in ipairs(wanted) do
     extra[i] = {name = a.name, kind = a.kind, step = a.at.step, tokens = a.at.tokens, rate = a.at.rate, of = #a.folders}
     finish(extra[i], measured(a.name, a.folders, a.at.config, o, done, path, function()
       local work = work_folder(o, a.name)
@@ -330,7 +348,7 @@ function M.figure(result)
   end
   add_quantity(losses, result, at, function(p) return p.loss end, "full precision", 1)
   for i, bits in ipairs(result.bits) do
-    local key, name = tostring(bits), ("%g bits"):format(bits)
+    local key, name = tostring(bits), M.label(bits)
     add_quantity(errors, result, at, function(p) return 100 * p.bits[key].error end, name, i + 1)
     add_quantity(losses, result, at, function(p) return p.bits[key].loss end, name, i + 1)
   end
@@ -349,6 +367,11 @@ q.trajectory.figure(r):save("trajectory.png")]], see = {"q.trajectory.figure", "
 help.add{"q.trajectory.figure", M.figure, "figure(result) -> figure",
   "Loss and error along the checkpoints; the learning rate dotted, averages as marks.",
   example = 'q.trajectory.figure(r):save("trajectory.png")', see = {"q.trajectory.measure"}}
+help.add{"q.trajectory.curves", M.curves, "curves(bits or nil, quantize) -> list",
+  "What is measured of each checkpoint: numbers of bits, or the name of a format, or of a method whose bits are its own.",
+  errors = "bits beside such a format or method", example = 'q.trajectory.curves(nil, {format = "nf4"})', see = {"q.trajectory.label"}}
+help.add{"q.trajectory.label", M.label, "label(bits) -> text", "A curve's name in figures and tables.", example = "q.trajectory.label(3)",
+  see = {"q.trajectory.curves"}}
 help.add{"q.trajectory.place", M.place, "place(folder, run?, rows?) -> {name=, path=, step=, tokens=, rate=, config=}",
   "What is known of a checkpoint.", example = 'q.trajectory.place("step1000", q.trajectory.runs["pythia-160m"]).rate',
   see = {"q.trajectory.runs"}}

@@ -55,6 +55,13 @@ tap.test("quench quantize --packed", function(t)
   t.ok(eval:find("packed[^\n]* 0%.000%%"), "quench eval reads it: the loss is that of the values", eval .. e2)
   out, err, status = sh(base .. "$Q quantize model blocks --packed --disk --method gptq --bits 3 --group 16 --samples 8" .. text)
   t.ok(status == 0 and out:find(bytes .. " bytes", 1, true), "block by block the same", out .. err)
+  local same = sh(base .. "$Q quantize model m1 --batch 1 --bits 3 --group 16 --samples 8 --no-loss" .. text
+    .. " && $Q quantize model d1 --disk --bits 3 --group 16 --samples 8 --no-loss" .. text .. " && echo done")
+  local in_memory, on_disk = q.models.load(folder .. "/m1"):tensors(), q.models.load(folder .. "/d1"):tensors()
+  for name, w in pairs(in_memory) do
+    if (w - on_disk[name]):abs():max():item() ~= 0 then t.ok(false, name .. ": block by block other bits than in memory") end
+  end
+  t.ok(same:find("done"), "block by block, and in memory with its batch of 1", same)
   out = sh(base .. "$Q quantize model w4a4 --method rtn --bits 4 --activations int4_restricted" .. text)
   t.ok(out:find("--packed keeps that", 1, true), "what plain weights cannot say is said", out)
   out = sh(base .. "$Q quantize model w4a4p --packed --method rtn --bits 4 --activations int4_restricted" .. apart .. text
@@ -103,8 +110,36 @@ tap.test("quench inspect", function(t)
   t.ok(not out:find("attention"), "only the names asked for")
 end)
 
+tap.test("--help", function(t)
+  for _, command in ipairs{"quantize", "trajectory"} do
+    local out = sh(base .. "$Q " .. command .. " --help")
+    for _, line in ipairs{"awq +AWQ: channel scales", "gptaq +GPTAQ: ", "gptq +GPTQ: column by column", "hqq +HQQ: ", "int8_outlier +LLM.int8: ",
+        "rtn +round to nearest", "smoothquant +SmoothQuant: "} do
+      t.ok(out:find("\n  " .. line), command .. " says what each method does: " .. line, out)
+    end
+    local count = {}
+    for name in out:gmatch("\n  %-%-([%w_]+)") do count[name] = (count[name] or 0) + 1 end
+    for name, n in pairs(count) do t.equal(n, 1, command .. ": --" .. name .. " is there once") end
+  end
+end)
+
+tap.test("the model itself is never written to", function(t)
+  for _, out in ipairs{"model", "model/", "./model", "link"} do
+    sh(base .. "ln -sfn model link")
+    for _, how in ipairs{"", " --disk"} do
+      local _, err, status = sh(base .. "$Q quantize model " .. out .. " --method rtn --no-loss" .. how .. text)
+      t.ok(status == 1 and err:find("would be overwritten", 1, true), "quench quantize model " .. out .. how, err)
+    end
+  end
+  t.fails(function() q.disk.quantize(folder .. "/model", folder .. "/model", {method = "rtn"}) end, "would be overwritten", "q.disk.quantize")
+  t.fails(function() q.disk.average({folder .. "/model", folder .. "/out"}, folder .. "/out") end, "would be overwritten", "q.disk.average")
+end)
+
 tap.test("errors are one line", function(t)
   for line, pattern in pairs{
+    ["$Q quantize model out --method hqq --format nf4 --text text.txt"] = "unknown parameter 'format'",
+    ["$Q quantize model out --format nf4 --bits 3 --text text.txt"] = "bits and format exclude each other",
+    ["$Q quantize model /proc/none/out --text text.txt"] = "/proc/none",
     ["$Q quantize model"] = "two folders", ["$Q quantize nowhere out"] = "nowhere", ["$Q quantize model out --method gptk"] = "did you mean 'gptq'",
     ["$Q quantize model out --bitz 3 --text text.txt"] = "unknown parameter 'bitz'",
       ["$Q quantize model out --bits nine --text text.txt"] = "expected integer",

@@ -125,6 +125,21 @@ tap.test("a walk", function(t)
   t.fails(function() tr.measure({dir .. "/step20"}, {text = text, tokenizer = bytes, run = "olmo2-7"}) end, "did you mean 'olmo2-",
     "an unknown run")
   t.fails(function() tr.measure(dir .. "/none*", {text = text}) end, "no folder with a config.json", "no folder")
+  local function other(more, quantize, list)
+    local given = {text = text, tokenizer = bytes, block = 64, limit = 1, quantize = quantize}
+    for key, value in pairs(more) do given[key] = value end
+    return tr.measure(list or {dir .. "/step20"}, given)
+  end
+  local f = other({}, {method = "rtn", format = "nf4", group = 8})
+  local small = q.quant.quantize(models[2], {method = "rtn", format = "nf4", group = 8})
+  t.near(f.points[1].bits.nf4.loss, q.eval.text(small, text, {tokenizer = bytes, block = 64, limit = 1}).loss, 1e-6, "a format is one curve")
+  t.equal(table.concat(f.bits, " "), "nf4", "of its own name")
+  t.equal(table.concat(other({}, {method = "smoothquant", calibration = ids}).bits, " "), "smoothquant", "as is a method whose bits are not chosen")
+  t.equal(tr.label(3) .. ", " .. tr.label "nf4", "3 bits, nf4", "names of curves")
+  t.fails(function() other({bits = {3}}, {method = "rtn", format = "nf4"}) end, "bits and format exclude", "bits beside a format")
+  t.fails(function() other({lawa = 9}, {method = "rtn"}) end, "lawa = 9, but there are 1", "a window wider than the run")
+  t.fails(function() other({soup = "["}, {method = "rtn"}) end, "no Lua pattern", "a pattern that is none")
+  t.fails(function() other({table = dir .. "/t.csv"}, {method = "rtn"}, {dir .. "/step20", out}) end, "has no row for", "a table with a gap")
   t.fails(function()
     tr.measure({dir .. "/step20"}, {text = text, tokenizer = bytes, bits = {8}, quantize = {method = "rtn", group = 8}, soup = "x"})
   end, "soup 'x' matches 0 checkpoints", "no soup")

@@ -22,11 +22,6 @@ M.entries = {
   {"clip_skip", "list", default = {"q_", "k_", "query", "key", "Wqkv"}, doc = "names that are not clipped"},
 }
 
-local function format_of(o)
-  if o.format then return format.format(o.format) end
-  return format.int(o.bits, {convention = o.symmetric and "gptq" or "awq", group = o.group, search = o.mse})
-end
-
 local function quadratic(d, h) return (d:matmul(h) * d):sum():item() end
 
 --- mean|x|^r, kept off zero, with max times min = 1.
@@ -98,7 +93,7 @@ end
 
 --- Values and reports for layers that share one input; records give their names; module: see quant/inspected.lua, or nil.
 function M.run(weights, inputs, o, records, module)
-  local f, h, mean = format_of(o), inputs:hessian(), inputs:mean_abs()
+  local f, h, mean = format.of_options(o, "awq"), inputs:hessian(), inputs:mean_abs()
   if f:describe().group == -1 then options.fail("q.quant.awq: one scale for the whole tensor leaves nothing to choose; use rows or groups") end
   local s = module and search_module(weights, mean, module, f, o.grid)
   local objective = s and "module" or "layer"
@@ -121,7 +116,7 @@ end
 
 local entries = {}
 for _, e in ipairs(format.with_weight_entries(M.entries)) do
-  if e[1] == "group" then e = {"group", "integer|string", default = 128, doc = "columns that share a scale; 'row' (or -1)"} end
+  if e[1] == "group" then e = {"group", e[2], doc = "columns that share a scale; 'row' (or -1) [128, or the format's own]", check = e.check} end
   if e[1] ~= "objective" then entries[#entries + 1] = e end -- there is no module around a single weight
 end
 local spec = options.spec("q.quant.awq", entries)
@@ -129,6 +124,7 @@ local spec = options.spec("q.quant.awq", entries)
 --- q.quant.awq(w, inputs, options) -> w as quantized, report; a list of weights gives lists.
 function M.awq(w, x, o)
   o = spec(o)
+  if not o.format then o.group = o.group or 128 end
   local list = type(w) == "table" and w or {w}
   local stats = inputs_of.of("q.quant.awq", list, x, {hessian = true, channels = true})
   local values, reports = M.run(list, stats, o)

@@ -1,7 +1,7 @@
 --- command.lua - quench quantize, quench eval, quench inspect: models and weight files from the command line.
 --
--- A model beyond BIG bytes in f32 is quantized and evaluated block by block (quench.disk), as is any with --disk: the
--- result has the same bits.
+-- A model beyond BIG bytes in f32 is quantized and evaluated block by block (quench.disk), as is any with --disk: with
+-- the same --batch the result has the same bits.
 
 local q = require "quench"
 local arguments = require "quench.recipe.arguments"
@@ -35,15 +35,20 @@ local function split(args, ...)
   return words, list
 end
 
+local function print_option(e)
+  local default = e.default
+  if type(default) == "table" then default = #default > 0 and table.concat(default, ",") or nil end
+  io.write(("  --%-18s %s%s\n"):format(e[1], e.doc or "", default ~= nil and (" [%s]"):format(tostring(default)) or ""))
+end
+
+--- The options of spec, then those of `more` that have other names; of quantization: the methods too.
 local function usage(text, spec, more)
   io.write("usage: ", text, "\n")
-  for _, s in ipairs{spec, more} do
-    for _, e in ipairs(s) do
-      local default = e.default
-      if type(default) == "table" then default = #default > 0 and table.concat(default, ",") or nil end
-      io.write(("  --%-18s %s%s\n"):format(e[1], e.doc or "", default ~= nil and (" [%s]"):format(tostring(default)) or ""))
-    end
+  for _, e in ipairs(spec) do print_option(e) end
+  for _, e in ipairs(more or {}) do
+    if not spec.by_name[e[1]] then print_option(e) end
   end
+  if more then io.write("methods (--method=NAME --help shows the options of one):\n", table.concat(model.method_lines(), "\n"), "\n") end
   return 0
 end
 
@@ -226,8 +231,11 @@ function M.quantize(args)
   local own, given = arguments.parse(list, quantize_spec, theirs)
   local o = quantize_spec(own)
   if o.plan then return print_plan(words[1], o, given.batch) end
+  model.options_of(given) -- wrong ones are errors before anything is read
+  if q.system.same(words[1], words[2]) then options.fail("quench quantize: '%s' would be overwritten; OUT must be another folder", words[1]) end
   local m = q.models.load(words[1], {frozen = true, lazy = streamed(words[1], o)})
   local tokenizer = tokenizer_of(words[1], m.config.vocab_size)
+  q.system.make_directories(words[2]) -- a place that cannot be written is better known now than at the end
   local data = not o.calibration and data_of(o, tokenizer)
   local text = o.loss and held_out(o, tokenizer, data)
   local before = o.loss and loss_of(m, text, o)

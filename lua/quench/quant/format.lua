@@ -7,13 +7,14 @@ local help = require "quench.help"
 
 local M = {}
 
+local function group_check(v)
+  if type(v) == "string" and v ~= "row" and v ~= "tensor" then return "group must be a number of columns, 'row' or 'tensor'" end
+  if type(v) == "number" and v < 1 and v ~= -1 then return ("group must be at least 1 column, got %g"):format(v) end
+end
+
 -- What every format can be given. The defaults are the format's own.
 local shared = {
-  {"group", "integer|string", doc = "columns that share a scale; 'row' (or -1) or 'tensor'",
-    check = function(v)
-      if type(v) == "string" and v ~= "row" and v ~= "tensor" then return "group must be a number of columns, 'row' or 'tensor'" end
-      if type(v) == "number" and v < 1 and v ~= -1 then return ("group must be at least 1 column, got %g"):format(v) end
-    end},
+  {"group", "integer|string", doc = "columns that share a scale; 'row' (or -1) or 'tensor'", check = group_check},
   {"clip", "number", above = 0, max = 1, doc = "the range of each group is multiplied by it before the scale is taken"},
   {"search", "boolean|integer", doc = "try ranges shrunk by 1 - i/100 for i < 80 (or i < the number given) and keep the best"},
   {"norm", "number", above = 0, doc = "the search minimises sum |error|^norm (2.4 as GPTQ's reference, unless given)"},
@@ -213,10 +214,10 @@ help.add{"q.quant.format", M.format, "format(what, options) -> format", "The for
 
 -- What every method that quantizes weights can be given.
 local weight_entries = {
-  {"bits", "integer", default = 4, min = 1, max = 8, doc = "integer bits, where no format is given"},
-  {"format", "any", doc = "any format or its name (q.quant.formats) instead of bits, group, symmetric, mse"},
-  {"group", "integer|string", default = "row", doc = "columns that share a scale; 'row' (or -1) or 'tensor'"},
-  {"symmetric", "boolean", default = false, doc = "GPTQ's symmetric grid"},
+  {"bits", "integer", default = 4, min = 1, max = 8, excludes = "format", doc = "integer bits, where no format is given"},
+  {"format", "any", doc = "any format or its name (q.quant.formats) instead of bits and symmetric"},
+  {"group", "integer|string", doc = "columns that share a scale; 'row' (or -1) or 'tensor' [row, or the format's own]", check = group_check},
+  {"symmetric", "boolean", default = false, excludes = "format", doc = "GPTQ's symmetric grid"},
   {"mse", "boolean", default = false, doc = "search the clip of each group (sum |error|^2.4)"},
 }
 
@@ -228,10 +229,17 @@ function M.with_weight_entries(own)
   return entries
 end
 
---- The format that checked options name.
-function M.of_options(o)
-  if o.format then return M.format(o.format) end
-  return M.int(o.bits, {symmetric = o.symmetric, group = o.group, search = o.mse})
+--- The format that checked options name; integers are of the given convention.
+function M.of_options(o, convention)
+  if o.format then return M.format(o.format, (o.group or o.mse) and {group = o.group, search = o.mse or nil} or nil) end
+  return M.int(o.bits, {convention = o.symmetric and "gptq" or convention, group = o.group, search = o.mse})
+end
+
+--- Options of a layer where `more` are added: a format takes the place of bits, group, symmetric and mse, bits and symmetric that of a format.
+function M.merge_options(into, more)
+  if more.format ~= nil then into.bits, into.group, into.symmetric, into.mse = nil, nil, nil, nil end
+  if more.bits ~= nil or more.symmetric ~= nil then into.format = nil end
+  for key, value in pairs(more) do into[key] = value end
 end
 
 --- The rows of the format table: list of {name =, doc =, bits =, group =, levels = number of levels}.

@@ -7,18 +7,23 @@ local format = require "quench.quant.format"
 
 local M = {public = {"hqq"}}
 
-M.entries = {
+local own = {
   {"iterations", "integer", default = 20, min = 0, doc = "at most; it stops when the mean |error| stops falling"},
   {"p", "number", default = 0.7, above = 0, max = 1, doc = "sum |error|^p is made small"},
   {"beta", "number", default = 10, above = 0, doc = "how hard errors are shrunk"},
 }
 
-local entries = {
-  {"bits", "integer", default = 4, min = 1, max = 8, doc = "bits"},
-  {"group", "integer|string", default = 64, doc = "columns that share a scale and a zero point; 'row' (or -1) or 'tensor'"},
-}
-for _, e in ipairs(M.entries) do entries[#entries + 1] = e end
-local spec = options.spec("q.quant.hqq", entries)
+local function with_grid(group)
+  local entries = {
+    {"bits", "integer", default = 4, min = 1, max = 8, doc = "bits"},
+    {"group", "integer|string", default = group, doc = "columns that share a scale and a zero point; 'row' (or -1) or 'tensor'"},
+  }
+  for _, e in ipairs(own) do entries[#entries + 1] = e end
+  return entries
+end
+
+M.entries = with_grid "row" -- of q.quant.quantize, as its other methods
+local spec = options.spec("q.quant.hqq", with_grid(64))
 
 --- The same with checked options.
 function M.run(w, o)

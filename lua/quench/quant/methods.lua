@@ -3,7 +3,8 @@
 -- {doc =, entries = options.spec entries besides those of the format, needs = what of the inputs, run = function}
 -- run(weights, inputs, o, records, module) gets the weights (out, in) of all layers that share one input, the statistics of that
 -- input (quant/inputs.lua; nil without calibration), checked options and the layers' records, and for methods that say
--- inspects = true the module around them (quant/inspected.lua; nil without calibration). It gives a list of the values that the
+-- inspects = true the module around them (quant/inspected.lua; nil without calibration). own_formats: its entries say all there is
+-- to say of the grid, and it changes the inputs too if inputs = true. It gives a list of the values that the
 -- quantized weights stand for, and a list of reports, each with the format (format.plain) that its scales belong to. A report's
 -- `input` is a function that the layer's input goes through from then on, `inputs` the plain values that describe it
 -- (quant/activations.lua); `unseen` is true where no calibration token reached the layer.
@@ -34,7 +35,7 @@ local function rtn(w, f)
 end
 
 methods.rtn = {
-  doc = "round to nearest", entries = {}, needs = {},
+  doc = "round to nearest, each weight by itself", entries = {}, needs = {},
   run = each(function(w, _, o) return rtn(w, format.of_options(o)) end),
 }
 
@@ -54,7 +55,8 @@ local function without(entries, names)
 end
 
 methods.gptq = {
-  doc = "GPTQ", entries = without(gptq.entries, {drift = true, alpha = true}), needs = {hessian = true},
+  doc = "GPTQ: column by column, each error spread over the columns to come",
+  entries = without(gptq.entries, {drift = true, alpha = true}), needs = {hessian = true},
   run = each(function(w, inputs, o)
     if inputs.tokens == 0 then return unseen(w, o) end
     return gptq.run(w, inputs, o)
@@ -62,7 +64,7 @@ methods.gptq = {
 }
 
 methods.gptaq = {
-  doc = "GPTQ that also corrects for the drift of the inputs", entries = without(gptq.entries, {drift = true}),
+  doc = "GPTAQ: GPTQ that also corrects for the drift of the inputs", entries = without(gptq.entries, {drift = true}),
   needs = {hessian = true, drift = true},
   run = each(function(w, inputs, o)
     if inputs.tokens == 0 then return unseen(w, o) end
@@ -72,7 +74,7 @@ methods.gptaq = {
 }
 
 methods.hqq = {
-  doc = "HQQ: integers with fitted real zero points, without data", entries = hqq.entries, needs = {},
+  doc = "HQQ: integers with fitted real zero points, without data", entries = hqq.entries, needs = {}, own_formats = true,
   run = each(function(w, _, o) return hqq.run(w, o) end),
 }
 
@@ -86,12 +88,12 @@ methods.awq = {
 
 methods.smoothquant = {
   doc = "SmoothQuant: 8-bit weights and inputs, outliers moved into the weights", entries = smoothquant.smooth_entries,
-  needs = {channels = true}, own_formats = true, run = smoothquant.run_smooth,
+  needs = {channels = true}, own_formats = true, inputs = true, run = smoothquant.run_smooth,
 }
 
 methods.int8_outlier = {
   doc = "LLM.int8: 8-bit weights and inputs but for outlier channels", entries = smoothquant.outlier_entries, needs = {},
-  own_formats = true, run = smoothquant.run_outlier,
+  own_formats = true, inputs = true, run = smoothquant.run_outlier,
 }
 
 return methods

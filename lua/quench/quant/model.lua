@@ -27,7 +27,7 @@ local own = {
   {"batch", "integer", default = 8, min = 1, doc = "calibration sequences at a time"},
   {"head", "boolean", default = false, doc = "quantize the output head too"},
   {"true_sequential", "boolean", default = true, doc = "inputs of each stage after the stages before it; false: once a block"},
-  {"skip", "list", default = {}, doc = "Lua patterns of names that stay as they are"},
+  {"skip", "list", default = {}, doc = "Lua patterns of names that stay as they are", check = options.pattern_check "skip"},
   {"override", "table", default = {},
     doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; several apply in alphabetical order"},
   {"activations", "any", doc = "a format for the inputs of each quantized layer when the model runs, one scale a token, e.g. q.quant.int(4)"},
@@ -40,13 +40,26 @@ local own = {
   {"progress", "function", doc = "called as progress(done, total, report) after each layer"},
 }
 
+--- Names of the methods, sorted.
+local function method_names()
+  local names = {}
+  for n in pairs(methods) do names[#names + 1] = n end
+  table.sort(names)
+  return names
+end
+
+--- A line a method: its name and what it does.
+function M.method_lines()
+  local lines = {}
+  for i, name in ipairs(method_names()) do lines[i] = ("  %-14s %s"):format(name, methods[name].doc) end
+  return lines
+end
+
 local specs = {}
 local function spec_of(name)
   local method = methods[name]
   if not method then
-    local names = {}
-    for n in pairs(methods) do names[#names + 1] = n end
-    table.sort(names)
+    local names = method_names()
     options.fail("q.quant.quantize: no method %s%s; methods: %s", tostring(name), options.suggest(tostring(name), names),
       table.concat(names, ", "))
   end
@@ -57,6 +70,14 @@ local function spec_of(name)
     specs[name] = options.spec("q.quant.quantize", entries)
   end
   return specs[name], method
+end
+
+--- The checked options of q.quant.quantize, its method, and its spec. A format that does not exist is an error here, once.
+function M.options_of(given)
+  local spec, method = spec_of(given.method or "gptq")
+  local o = spec(given)
+  if not method.own_formats then format.of_options(o) end
+  return o, method, spec
 end
 
 -- ---- what is to be done ---------------------------------------------------
@@ -80,7 +101,7 @@ local function chooser(given, o, spec)
     for i, pattern in ipairs(patterns) do
       if record.name:find(pattern) then
         key = key .. i .. " "
-        for k, value in pairs(o.override[pattern]) do merged[k] = value end
+        format.merge_options(merged, o.override[pattern])
       end
     end
     if key == "" then return o end
@@ -313,12 +334,12 @@ end
 
 --- For a model whose blocks come one at a time and are changed in place (quench.disk): work:layer(i) for each.
 function M.begin(model, given)
-  local spec, method = spec_of(given.method or "gptq")
-  local o = spec(given)
+  local o, method, spec = M.options_of(given)
   for _, key in ipairs{"activations", "kv", "resume", "inputs"} do
     if o[key] then options.fail("q.disk.quantize: %s is not for models on disk", key) end
   end
   if o.head then options.fail("q.disk.quantize: head is not for models on disk") end
+  if method.inputs then options.fail("q.disk.quantize: method '%s' changes inputs too, which weights cannot hold", o.method) end
   if method.needs.drift then options.fail("q.disk.quantize: method '%s' needs the whole model in memory", o.method) end
   if not o.calibration and next(method.needs) then
     options.fail("q.disk.quantize: method '%s' needs calibration = token ids", o.method)
@@ -339,9 +360,6 @@ function Work:layer(i, done)
     end
     self:block(1, #self.stages)
   end
-  for _, r in ipairs(self.model:linears()) do
-    if self.input[r] then options.fail("q.disk.quantize: method '%s' changes inputs too, which weights cannot hold", self.o.method) end
-  end
   if self.h then calibration.advance(self.model, i, self.h) end
 end
 
@@ -350,8 +368,7 @@ function Work:summary() return summary(self.report) end
 --- q.quant.quantize(model, options) -> a new model, report.
 function M.quantize(model, given)
   given = given or {}
-  local spec, method = spec_of(given.method or "gptq")
-  local o = spec(given)
+  local o, method, spec = M.options_of(given)
   check_all(stages_of(model:linears(o.head), given, o, spec), method, o)
   return q.no_grad(function()
     local twin = model:clone()
@@ -405,7 +422,7 @@ end
 help.add{"q.quant.quantize", M.quantize, "quantize(model, options) -> model, report",
   "Quantizes the linear layers of a model, block by block, and gives a new model with the values they stand for.",
   options = specs.gptq or spec_of("gptq"),
-  text = "Each method adds its own options: those shown are GPTQ's.",
+  text = "Methods:\n" .. table.concat(M.method_lines(), "\n") .. "\nEach adds its own options: those shown are GPTQ's.",
   returns = "a new model; a list of {name=, layer=, shape=, weight_error=, output_error=, weight_outliers=, input_outliers=, bits=, "
     .. "mse=, scale=, zero=, seconds=, ...}, with the totals weights, bits (a weight) and seconds",
   errors = "all layers are checked before the first is touched, and every one that cannot be quantized is listed",

@@ -12,11 +12,11 @@ local M = {}
 
 local spec = options.spec("quench trajectory", {
   {"text", "string", required = true, doc = "text to measure the loss on"},
-  {"bits", "list", default = {3, 4}, doc = "bits a weight, one curve each"},
+  {"bits", "list", doc = "bits a weight, one curve each [3,4; none beside --format]"},
   {"run", "string", doc = "a known run: " .. table.concat(trajectory.names(), ", ")},
   {"table", "string", doc = "a file with name, step, tokens, rate a line"},
   {"lawa", "integer", min = 2, doc = "also the mean of each this many checkpoints in a row"},
-  {"soup", "string", doc = "also the mean of all checkpoints whose name matches this Lua pattern"},
+  {"soup", "string", doc = "also the mean of all checkpoints whose name matches this Lua pattern", check = options.pattern_check "soup"},
   {"block", "integer", default = 2048, min = 2, doc = "tokens the model sees at a time", unit = "tokens"},
   {"limit", "integer", min = 1, doc = "blocks of the text, at most"},
   {"calibration", "string", doc = "text or .jsonl to calibrate on"},
@@ -30,7 +30,7 @@ local function known(format, value) return value and format:format(value) or "-"
 
 local function show(p, bits)
   local parts = {("%-40s %10s %10s  loss %.4f"):format(p.name, known("%g", p.step), known("%.3g", p.rate), p.loss)}
-  for _, b in ipairs(bits) do parts[#parts + 1] = ("%g bits %+.3f %%"):format(b, 100 * p.bits[tostring(b)].error) end
+  for _, b in ipairs(bits) do parts[#parts + 1] = ("%s %+.3f %%"):format(trajectory.label(b), 100 * p.bits[tostring(b)].error) end
   io.write(table.concat(parts, "  "), "\n")
   io.flush()
 end
@@ -59,13 +59,14 @@ function M.main(args)
   local words, list = command.split(args, spec, theirs)
   local own, settings = arguments.parse(list, spec, theirs)
   local o, folders = spec(own), folders_of(words)
+  local curves = trajectory.curves(o.bits, settings)
   local _, config = q.models.config(folders[1])
   local tokenizer = command.tokenizer_of(folders[1], config.vocab_size)
   if o.calibration then settings.calibration = command.samples(o.calibration, tokenizer, o.samples, o.context) end
   local result = trajectory.measure(folders, {
     text = q.system.read_file(o.text), tokenizer = tokenizer, block = o.block, limit = o.limit, bits = o.bits, quantize = settings,
     run = o.run, table = o.table, lawa = o.lawa, soup = o.soup, out = o.out, disk = o.disk,
-    progress = function(p) show(p, o.bits) end,
+    progress = function(p) show(p, curves) end,
   })
   q.system.write_file(o.out .. "/results.json", json.encode(result) .. "\n")
   trajectory.figure(result):save(o.out .. "/trajectory.png")
