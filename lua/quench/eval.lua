@@ -109,7 +109,8 @@ end
 --- The token before a text that has none: the model's own beginning or end of text.
 local function with_prefix(model, o)
   local raw = model.raw or {}
-  o.prefix = o.prefix or raw.bos_token_id or raw.eos_token_id
+  local function token(key) return type(raw[key]) == "number" and raw[key] or nil end
+  o.prefix = o.prefix or token "bos_token_id" or token "eos_token_id"
   o.longest = o.longest or model.config.max_position_embeddings or model.config.n_positions
   return o
 end

@@ -127,7 +127,8 @@ table.sort(families)
 local function check_files(t, family)
   local dir, folder = "tests/fixtures/hf/" .. family, os.tmpname()
   os.remove(folder)
-  q.models.load(dir):save(folder)
+  local model = q.models.load(dir)
+  model:save(folder)
   local theirs, ours = q.load(dir .. "/model.safetensors"), q.load(folder .. "/model.safetensors")
   local wrong = {}
   for name, x in pairs(theirs) do
@@ -138,9 +139,11 @@ local function check_files(t, family)
     if not theirs[name] then wrong[#wrong + 1] = name .. " is new" end
   end
   t.equal(table.concat(wrong, ", "), "", family .. ": the file's tensors come back")
-  local before, after, lost = json.read(dir .. "/config.json"), json.read(folder .. "/config.json"), {}
+  local nulls = {nulls = true} -- a null is a value: without it transformers takes the class's own
+  local before, after, lost = json.read(dir .. "/config.json", nulls), json.read(folder .. "/config.json", nulls), {}
   for key, value in pairs(before) do
-    if json.encode(value) ~= json.encode(after[key]) then lost[#lost + 1] = key end
+    local derived = value == json.null and model.config[key] -- e.g. n_inner, 4 n_embd where it is null
+    if json.encode(derived or value) ~= json.encode(after[key]) then lost[#lost + 1] = key end
   end
   t.equal(table.concat(lost, ", "), "", family .. ": and the keys of its configuration")
   os.execute("rm -r " .. folder)

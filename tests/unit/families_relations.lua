@@ -346,6 +346,31 @@ tap.test("older names", function(t)
   remove(folder)
 end)
 
+tap.test("what is written of a configuration", function(t)
+  local nulls, folder = {nulls = true}, os.tmpname()
+  os.remove(folder)
+  q.models.new("smollm3", config{num_hidden_layers = 1}):save(folder)
+  local written = json.read(folder .. "/config.json", nulls)
+  for _, key in ipairs{"bos_token_id", "eos_token_id", "pad_token_id"} do
+    t.ok(written[key] == json.null, key .. " of a model without a tokenizer is null, which is not the class's own")
+  end
+  remove(folder)
+  local olmo3 = "tests/fixtures/hf/olmo3"
+  local raw, tensors = json.read(olmo3 .. "/config.json"), q.load(olmo3 .. "/model.safetensors")
+  local newer = q.models.load(olmo3):forward(ids)
+  local parameters = raw.rope_parameters
+  raw.rope_scaling, raw.rope_theta, raw.rope_parameters = parameters.full_attention, parameters.full_attention.rope_theta, nil
+  raw.rope_scaling.rope_theta = nil
+  folder = folder_with(raw, tensors)
+  t.equal(worst(q.models.load(folder):forward(ids), newer), 0, "olmo3 with the older rope_scaling: of its full layers too")
+  remove(folder)
+  raw.rope_scaling, raw.rope_theta, raw.rope_parameters = nil, nil, parameters
+  parameters.full_attention.rope_theta = 5
+  folder = folder_with(raw, tensors)
+  t.fails(function() q.models.load(folder) end, "rope_parameters.sliding_attention must have", "layers with a base of their own", true)
+  remove(folder)
+end)
+
 tap.test("folders that do not fit", function(t)
   local dir = "tests/fixtures/hf/llama"
   local raw, tensors = json.read(dir .. "/config.json"), q.load(dir .. "/model.safetensors")

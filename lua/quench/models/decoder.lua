@@ -87,7 +87,7 @@ function decoder.new(def)
   local spec = make_spec(def)
   local family = {
     architectures = def.architectures, model_type = def.model_type or def.name, spec = spec, sizes = def.sizes, doc = def.doc,
-    source = def.source,
+    source = def.source, to_file = def.to_file,
   }
   local names = def.norms or {"input_layernorm", "post_attention_layernorm"}
   local norm = def.norm or function(m, name, width, layer) return blocks.rms_norm(m, name, width, m.config.rms_norm_eps, layer) end

@@ -23,12 +23,14 @@ return function(models)
 
   -- ---- config.json --------------------------------------------------------
 
+  --- The content of config.json, without the keys that are null, and whole: to transformers null is a value
+  -- (a missing pad_token_id is the class's own), so what is written keeps it.
   local function read_config(dir)
     local path = dir .. "/config.json"
     if not q.system.exists(path) then
       options.fail("'%s' has no config.json; a model's folder holds config.json and model.safetensors", dir)
     end
-    return json.read(path)
+    return json.read(path), json.read(path, {nulls = true})
   end
 
   --- The family that a config.json names, by class, then by model_type.
@@ -45,10 +47,17 @@ return function(models)
       table.concat(models.names(), ", "))
   end
 
-  --- rope_parameters (newer) into rope_theta and rope_scaling (older), which our families use.
+  --- rope_parameters (newer) into rope_theta and rope_scaling (older), which our families use. Where kinds of layers
+  -- have their own, the stretched ones are those that see everything.
   local function read_rope(raw, given, spec)
     local r = raw.rope_parameters
-    if type(r) == "table" and type(r.full_attention) == "table" then r = r.full_attention end
+    if type(r) == "table" and type(r.full_attention) == "table" then
+      local windowed = r.sliding_attention or {}
+      r = r.full_attention
+      if windowed.rope_theta ~= r.rope_theta or (windowed.rope_type or "default") ~= "default" then
+        options.fail("config.json: rope_parameters.sliding_attention must have the rope_theta of full_attention, and rope_type default")
+      end
+    end
     if type(r) ~= "table" then r = type(raw.rope_scaling) == "table" and raw.rope_scaling or {} end
     if spec.by_name.rope_theta then given.rope_theta = given.rope_theta or r.rope_theta end
     local kind = r.rope_type or r.type or "default"
@@ -75,14 +84,17 @@ return function(models)
     return given
   end
 
+  -- A fresh model has no tokenizer: the ids that a class of transformers takes for granted may be beyond its vocabulary.
+  local no_tokens = {bos_token_id = json.null, eos_token_id = json.null, pad_token_id = json.null}
+
   --- The content of config.json for a model; keys that we do not know stay as they were.
   function M.to_file(m, dtype)
     local raw = {}
-    for key, value in pairs(m.raw or {}) do raw[key] = value end
+    for key, value in pairs(m.raw or no_tokens) do raw[key] = value end
     for key, value in pairs(m.config) do raw[key] = value end
     if packed().of(raw) then raw.quantization_config = nil end -- the weights of m are plain
     local c = m.config
-    raw.architectures = raw.architectures or {m.class.architectures[1]}
+    raw.architectures = type(raw.architectures) == "table" and raw.architectures or {m.class.architectures[1]}
     raw.model_type = m.class.model_type
     raw.dtype, raw.torch_dtype = dtype_names[dtype], dtype_names[dtype]
     if c.rope_theta then
@@ -93,13 +105,13 @@ return function(models)
     return raw
   end
 
-  --- q.models.config(folder) -> family, configuration, content of config.json
+  --- q.models.config(folder) -> family, configuration, content of config.json (what is null there is q.json.null)
   function M.config(dir, changes)
-    local raw = read_config(dir)
+    local raw, whole = read_config(dir)
     local name, family = family_of(raw, dir)
     local given = from_file(family, raw)
     for key, value in pairs(changes or {}) do given[key] = value end
-    return name, given, raw
+    return name, given, whole
   end
 
   -- ---- reading ------------------------------------------------------------
@@ -278,7 +290,8 @@ return function(models)
   help.add{"q.models.save", M.save, "model:save(folder, options?)", "Writes a model so that q.models.load and transformers can read it.",
     options = save_spec, example = 'm:save("small", {dtype = "bf16"})', see = {"q.models.load"}}
   help.add{"q.models.config", M.config, "config(folder, changes?) -> family, configuration, content of config.json",
-    "What config.json says, in the terms of the family.", example = 'print((q.models.config("pythia-160m")))', see = {"q.models.load"}}
+    "What config.json says, in the terms of the family; in its content null is q.json.null.",
+    example = 'print((q.models.config("pythia-160m")))', see = {"q.models.load"}}
 
   return M
 end

@@ -30,5 +30,9 @@ return decoder.new{
     m.plain_rope = m.plain_rope or rope.new(c.head_dim, c.rope_theta)
     return {qk_norm = "width", rope = m.plain_rope, window = c.sliding_window}
   end,
+  -- transformers 5 gives each kind of layer its own rotary parameters
+  to_file = function(c, raw)
+    raw.rope_parameters = {full_attention = raw.rope_parameters, sliding_attention = {rope_type = "default", rope_theta = c.rope_theta}}
+  end,
   sizes = {["7b"] = decoder.size(4096, 32, 32, nil, 11008)},
 }
