@@ -188,6 +188,7 @@ end
 -- saved is one that an uninterrupted run passes through; a second Ctrl-C does not wait, and then the last save counts.
 function Run:resume()
   local o, system = self.options, q.system
+  if train.interrupted == self then train.interrupted = nil end
   if self.step >= o.steps then return self end
   if self.optim.train then self.optim:train() end
   self.bar = o.progress and o.progress{total = o.steps, label = o.label, start = self.step}
@@ -203,7 +204,8 @@ function Run:resume()
       note(self, record)
       if kept(o, self.step) then self:save(true) end
       if self.bar then
-        self.bar:update(self.step, {loss = record.loss, lr = record.scale, grad_norm = record.grad_norm, tokens = (self.step - started) * tokens})
+        self.bar:update(self.step, {loss = record.loss, ["rate x"] = record.scale, grad_norm = record.grad_norm,
+          tokens = (self.step - started) * tokens})
       end
       if o.folder and system.clock() - saved > o.save_seconds then
         self:save(false)
@@ -222,9 +224,12 @@ function Run:resume()
   end
   local text = tostring(message)
   if text:find("interrupted", 1, true) then
-    if self.whole then self:save(false) end
-    local after = not o.folder and "" or self.whole and "; the state is saved, run it again to go on"
-      or " in the middle of a step; run it again to go on from the last save"
+    if self.whole then
+      self:save(false)
+      train.interrupted = self
+    end
+    local after = not self.whole and " in the middle of a step" .. (o.folder and "; run it again to go on from the last save" or "")
+      or (o.folder and "; the state is saved, run it again to go on" or "; q.train.interrupted:resume() goes on")
     error(("training interrupted at step %d of %d%s"):format(self.step, o.steps, after), 0)
   end
   error(message, 0)
@@ -241,6 +246,8 @@ local function usual_loss(model, ids) return (model.training_loss or model.loss)
 local function start(_, given)
   local o = spec(given)
   o.loss = o.loss or usual_loss
+  local stopped = train.interrupted
+  if stopped and o.folder and stopped.options.folder == o.folder then train.interrupted = nil end -- its state is in the folder
   local self = setmetatable({options = o, model = o.model, step = 0, log = {}, recent = {}, whole = true}, Run)
   self.optim = make_optimizer(o)
   self.stream, self.dropout = q.stream(o.seed, "data"), q.stream(o.seed, "dropout")
@@ -252,8 +259,9 @@ help.add{"q.train", train, "q.train{model=, data=, optim=, steps=, ...} -> run",
   options = spec,
   text = [[
 run.model, run.optim and run.log (one record a step: step, loss, scale, grad_norm, eval_loss, bits_per_byte and what
-the probes gave); run:checkpoints() lists {step=, path=}; run:resume() goes on after Ctrl-C. With folder the state is
-saved at least every save_seconds, and the same call later resumes it; the result equals an uninterrupted run bit for bit.]],
+the probes gave); run:checkpoints() lists {step=, path=}. Ctrl-C stops behind a step: q.train.interrupted is that run, and
+its :resume() goes on. With folder the state is saved at least every save_seconds, and the same call later resumes it.
+Either way the result equals an uninterrupted run bit for bit.]],
   errors = "a loss that is not finite stops the run before the step is taken and names the step",
   example = [[
 local data = q.data.text{name = "austen"}

@@ -184,8 +184,14 @@ tap.test("interrupt", function(t)
   end}}}
   t.fails(function() q.train(o) end, "training interrupted at step 4 of 12; the state is saved", "Ctrl-C saves and says so", true)
   local rest = q.train(settings{folder = root .. "/stop"})
+  t.ok(q.train.interrupted == nil, "the stopped run is let go when its folder goes on")
   local plain = q.train(settings{})
   t.equal(bits({model = rest.model, log = {}}), bits({model = plain.model, log = {}}), "resumed after it: the same bits")
+  once, o = false, settings{probes = o.probes}
+  t.fails(function() q.train(o) end, "step 4 of 12; q.train.interrupted:resume() goes on", "without a folder, too", true)
+  local going_on = q.train.interrupted:resume()
+  t.equal(bits({model = going_on.model, log = {}}), bits({model = plain.model, log = {}}), "the run goes on: the same bits")
+  t.ok(q.train.interrupted == nil, "and is let go")
 end)
 
 os.execute("rm -rf '" .. root .. "'")
