@@ -10,6 +10,7 @@ local json = require "quench.json"
 local options = require "quench.options"
 local files = require("quench.models").files
 local packing = require "quench.quant.packed"
+local settings_of = require "quench.quant.settings"
 local cholesky_scratch = require "quench.c.linalg".cholesky_scratch
 
 local M = {}
@@ -78,29 +79,8 @@ end
 
 -- ---- quantizing -----------------------------------------------------------
 
---- What must agree for a shard to belong to this run.
-local function signature_of(dir, given)
-  local parts = {}
-  for key, value in pairs(given) do
-    local kind = type(value)
-    if kind == "number" or kind == "string" or kind == "boolean" then parts[#parts + 1] = key .. "=" .. tostring(value) end
-    if kind == "table" and (key == "skip" or key == "override" or key == "config") then parts[#parts + 1] = key .. "=" .. json.encode(value) end
-  end
-  for i, ids in ipairs(type(given.calibration) == "table" and given.calibration or {given.calibration}) do
-    local n = ids:numel()
-    local sum = q.scope(function() return (ids:to("f64"):view(-1) * q.arange(1, n + 1, "f64")):sum():item() end)
-    parts[#parts + 1] = ("ids %d: %d, %.17g"):format(i, n, sum)
-  end
-  table.sort(parts)
-  local sizes = {}
-  for _, name in ipairs(q.system.list(dir)) do
-    if name:find("%.safetensors$") or name == "config.json" then
-      sizes[#sizes + 1] = ("%s %d"):format(name, q.system.size(dir .. "/" .. name))
-    end
-  end
-  table.sort(sizes)
-  return ("%s; %s; %s"):format(dir, table.concat(sizes, ", "), table.concat(parts, ", "))
-end
+--- What must agree for a shard to belong to this run: the folder and what is in it, and the options.
+local function signature_of(dir, given) return ("%s; %s; %s"):format(dir, settings_of.folder(dir), settings_of.of(given)) end
 
 local Run = {}
 Run.__index = Run

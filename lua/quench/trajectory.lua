@@ -9,6 +9,7 @@ local help = require "quench.help"
 local json = require "quench.json"
 local options = require "quench.options"
 local runs = require "quench.trajectory.runs"
+local settings = require "quench.quant.settings"
 
 local M = {runs = runs}
 
@@ -147,10 +148,10 @@ function M.curves(bits, quantize)
 end
 
 local function quantize_options(o, bits)
-  local settings = {}
-  for key, value in pairs(o.quantize) do settings[key] = value end
-  if type(bits) == "number" then settings.bits = bits end
-  return settings
+  local given = {}
+  for key, value in pairs(o.quantize) do given[key] = value end
+  if type(bits) == "number" then given.bits = bits end
+  return given
 end
 
 --- A curve's name in figures and tables.
@@ -175,9 +176,9 @@ local function damage(folder, config, o)
       local quantized
       if o.disk then
         local work = work_folder(o, ("%s-%s"):format(folder:match("([^/]+)/*$"), tostring(bits)))
-        local settings = quantize_options(o, bits)
-        settings.config = config
-        q.disk.quantize(folder, work, settings)
+        local given = quantize_options(o, bits)
+        given.config = config
+        q.disk.quantize(folder, work, given)
         quantized = loss_of(q.models.load(work, {lazy = true}), o)
         remove(work)
       else
@@ -222,17 +223,11 @@ end
 
 --- Everything that a result depends on, as a text.
 local function key_of(name, folders, config, o)
-  local settings = {}
-  for key, value in pairs(o.quantize) do
-    if type(value) ~= "userdata" and type(value) ~= "table" then settings[#settings + 1] = key .. "=" .. tostring(value) end
-  end
-  for _, ids in ipairs(type(o.quantize.calibration) == "table" and o.quantize.calibration or {o.quantize.calibration}) do
-    settings[#settings + 1] = ("ids %d %.17g"):format(ids:numel(), q.scope(function() return ids:to("f64"):norm() end))
-  end
-  table.sort(settings)
-  local text = type(o.text) == "string" and q.system.sha256(o.text) or tostring(o.text:numel())
-  return ("%s %s %s %s %s %s %s %s"):format(name, table.concat(folders, ","), json.encode(config or {}), text, o.block, tostring(o.limit),
-    table.concat(o.bits, ","), table.concat(settings, ","))
+  local contents = {}
+  for i, folder in ipairs(folders) do contents[i] = folder .. " " .. settings.folder(folder) end
+  local text = type(o.text) == "string" and q.system.sha256(o.text) or settings.text(o.text)
+  return ("%s; %s; %s; %s; %s %s; %s; %s"):format(name, table.concat(contents, ", "), json.encode(config or {}), text, o.block, tostring(o.limit),
+    table.concat(o.bits, ","), o.settings)
 end
 
 local function measured(name, folders, config, o, done, path, measure)
@@ -253,6 +248,7 @@ end
 function M.measure(folders, given)
   local o = spec(given)
   o.bits = M.curves(o.bits, o.quantize)
+  o.settings = settings.of(o.quantize)
   if type(folders) == "string" then folders = M.glob(folders) end
   if #folders == 0 then options.fail("q.trajectory: no folder with a config.json") end
   local run = o.run and (runs[o.run] or options.fail("q.trajectory: no run '%s'%s", o.run, options.suggest(o.run, M.names())))

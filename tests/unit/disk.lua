@@ -92,6 +92,18 @@ tap.test("an interrupted run", function(t)
   t.equal(table.concat(differ, ", "), "", "in every file")
   settings.bits = 4
   t.fails(function() q.disk.quantize(from, other, settings) end, "is of another run", "other settings in the same folder", true)
+  settings = {method = "rtn", format = q.quant.nf4{group = 8}}
+  remove(other)
+  q.disk.quantize(from, other, settings)
+  t.equal(worst(q.quant.quantize(q.models.load(from), settings), q.models.load(other)), 0, "a format")
+  settings.format = q.quant.nf4{group = 4}
+  t.fails(function() q.disk.quantize(from, other, settings) end, "is of another run", "other options of the same format", true)
+  settings.format = q.quant.nf4{group = 8}
+  q.disk.quantize(from, other, settings)
+  local weights = q.models.load(from)
+  weights:parameters()[1]:detach()[1][1] = 7
+  weights:save(from)
+  t.fails(function() q.disk.quantize(from, other, settings) end, "is of another run", "other weights under the same names and sizes", true)
   remove(from, to, other)
 end)
 
@@ -177,6 +189,14 @@ tap.test("errors", function(t)
   fails({method = "rtn", kv = "int8"}, "kv is not for models on disk")
   fails({method = "rtn", dtype = "f16"}, "dtype must be f32 or bf16, got f16")
   fails({method = "rnt"}, "no method rnt (did you mean 'rtn'?)")
+  local tensors = q.load(from)
+  tensors["extra.weight"] = q.zeros(1)
+  q.save(from .. "/model.safetensors", tensors)
+  t.fails(function() q.models.load(from, {lazy = true}) end, "no place: extra.weight", "a tensor too many, before anything is read", true)
+  tensors["extra.weight"], tensors["gpt_neox.final_layer_norm.weight"] = nil, nil
+  q.save(from .. "/model.safetensors", tensors)
+  t.fails(function() q.models.load(from, {lazy = true}) end, "no tensor 'gpt_neox.final_layer_norm.weight'", "and one that is missing", true)
+  q.models.new("gpt_neox", neox):save(from)
   t.fails(function() q.models.load(from, {lazy = true}):save(to) end, "a lazy model has nothing in memory", "saving a lazy model", true)
   remove(from, to)
 end)

@@ -137,4 +137,40 @@ for _, name in ipairs(q.models.names()) do
   end)
 end
 
+tap.test("a folder holds one model", function(t)
+  local folder = os.tmpname()
+  os.remove(folder)
+  local first, second = q.models.new("llama", config("llama")), shake(q.models.new("llama", config("llama")))
+  local function files()
+    local names = {}
+    for _, name in ipairs(q.system.list(folder)) do names[#names + 1] = name:match("safetensors") and name or nil end
+    table.sort(names)
+    return table.concat(names, " ")
+  end
+  local function holds(m, what)
+    t.equal((q.models.load(folder):forward(ids) - m:forward(ids)):abs():max():item(), 0, what)
+  end
+  first:save(folder)
+  second:save(folder, {shard = 6000})
+  holds(second, "shards in place of a whole file are what is read")
+  t.ok(not files():find("model.safetensors ", 1, true) and files():find("index.json", 1, true), "the whole file is gone", files())
+  local many = files()
+  first:save(folder, {shard = 12000})
+  holds(first, "fewer shards in place of many")
+  local index = json.read(folder .. "/model.safetensors.index.json")
+  for name in files():gmatch("%S+%.safetensors%f[ %z]") do
+    local named = false
+    for _, file in pairs(index.weight_map) do named = named or file == name end
+    t.ok(named, name .. " is in the index")
+  end
+  t.ok(#files() < #many, "the others are gone", files())
+  q.system.write_file(folder .. "/notes.txt", "mine")
+  q.system.write_file(folder .. "/other.safetensors", "mine too")
+  second:save(folder)
+  holds(second, "a whole file in place of shards")
+  t.equal(files(), "model.safetensors other.safetensors", "and no shard is left, but what was never the model's")
+  t.equal(q.system.read_file(folder .. "/notes.txt"), "mine", "nor is it touched")
+  os.execute("rm -r '" .. folder .. "'")
+end)
+
 tap.done()

@@ -313,6 +313,19 @@ tap.test("an interrupted run goes on", function(t)
   t.equal((second[2].scale - report[2].scale):abs():max():item(), 0, "with their tensors")
   t.fails(function() quant.quantize(m, {bits = 4, group = 16, calibration = ids, resume = folder}) end, "of another run", "other options are refused")
   os.execute("rm -r '" .. folder .. "'")
+  local function grid(a, more)
+    local given = {format = quant.levels({-1, a, 0, 0.3, 1}, more), calibration = ids, resume = folder}
+    return function() quant.quantize(m, given) end
+  end
+  grid(-0.3)()
+  t.fails(grid(-0.6), "of another run", "another grid of the same name is another run")
+  t.fails(grid(-0.3, {clip = 0.9}), "of another run", "so is another clip")
+  grid(-0.3)()
+  os.execute("rm -r '" .. folder .. "'")
+  quant.quantize(m, {bits = 3, inputs = quant.calibrate(m, ids), resume = folder})
+  t.fails(function() quant.quantize(m, {bits = 3, inputs = quant.calibrate(m, some_ids(4, 15)), resume = folder}) end, "of another run",
+    "and so are inputs measured on another text")
+  os.execute("rm -r '" .. folder .. "'")
 end)
 
 tap.done()

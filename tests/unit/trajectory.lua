@@ -117,6 +117,14 @@ tap.test("a walk", function(t)
   local again = tr.measure(dir .. "/step*", settings)
   t.equal(#q.eval.read(out .. "/points.jsonl"), lines, "nothing is measured twice")
   t.equal(again.points[3].bits["4"].loss, r.points[3].bits["4"].loss, "and the same is given")
+  settings.quantize.skip = {"mlp"}
+  tr.measure(dir .. "/step10", {text = text, tokenizer = bytes, block = 64, quantize = settings.quantize, out = out})
+  t.equal(#q.eval.read(out .. "/points.jsonl"), lines + 1, "but other options are another point")
+  settings.quantize.skip = nil
+  tr.measure(dir .. "/step40", {text = text, tokenizer = bytes, block = 64, quantize = settings.quantize, out = out})
+  models[3]:save(dir .. "/step40")
+  tr.measure(dir .. "/step40", {text = text, tokenizer = bytes, block = 64, quantize = settings.quantize, out = out})
+  t.equal(#q.eval.read(out .. "/points.jsonl"), lines + 2, "and so are other weights in the same folder")
   settings.out, settings.disk, settings.lawa, settings.soup, settings.bits = nil, true, nil, nil, {3}
   local streamed = tr.measure({dir .. "/step20"}, settings)
   t.near(streamed.points[1].bits["3"].loss, r.points[2].bits["3"].loss, 1e-5, "through files, block by block")

@@ -126,12 +126,11 @@ return function(models)
       local short = name:match("^[%w_]+%.(.+)$")
       if short and file:has(short) then return short end
     end
+    local function fail_missing(name) options.fail("'%s' has no tensor '%s'%s", path, name, options.suggest(name, file:names())) end
     local function get(record, shape)
       local name, packed_name = find(record.name), packing and packing.weights[record.name] and record.name
       if not name and record.constant then return record.constant end
-      if not name and not packed_name then
-        options.fail("'%s' has no tensor '%s'%s", path, record.name, options.suggest(record.name, file:names()))
-      end
+      if not name and not packed_name then fail_missing(record.name) end
       local t
       if name then
         used[name] = true
@@ -151,7 +150,14 @@ return function(models)
       end
       return t
     end
-    return get, used, scales
+    --- Marks what a record will read; a tensor that is missing is an error now.
+    local function mark(record)
+      local name = find(record.name)
+      if name then used[name] = true
+      elseif packing and packing.weights[record.name] then packed().mark(file, record.name, used)
+      elseif not record.constant then fail_missing(record.name) end
+    end
+    return get, used, scales, mark
   end
 
   local function is_ignored(name, tied)
@@ -172,6 +178,16 @@ return function(models)
     end
   end
 
+  --- Marks all that a model of this configuration will read, without reading it.
+  local function mark_all(name, config, mark)
+    local stand_in = q.zeros(0)
+    models.build(name, config, {frozen = true, source = function(record)
+      mark(record)
+      return record.constant or stand_in
+    end})
+    stand_in:free()
+  end
+
   local spec = options.spec("q.models.load", {
     {"dtype", "string", default = "f32", choices = {"f32", "f64"}, doc = "to compute in"},
     {"config", "table", default = {}, doc = "values that win over config.json, e.g. {rope_theta = 50000}"},
@@ -186,15 +202,16 @@ return function(models)
     config.dtype = o.dtype
     local file = q.open(dir)
     local packing = packed().of(raw)
-    local source, used, scales = M.source(file, o.dtype, dir, packing, o.finite)
+    local source, used, scales, mark = M.source(file, o.dtype, dir, packing, o.finite)
     local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
     m.path = dir
     if o.lazy then
       if packing and packed().needs_model(packing) then options.fail("'%s' quantizes inputs or the cache too: it cannot be read lazily", dir) end
+      mark_all(name, config, mark)
       m.file = file
-      return m
     end
     check_used(file, used, m.config.tie_word_embeddings, dir)
+    if o.lazy then return m end
     file:close()
     if packing then packed().install(m, packing, scales) end
     return m
@@ -244,19 +261,44 @@ return function(models)
   --- The name of shard i of n.
   function M.shard(i, n) return ("model-%05d-of-%05d.safetensors"):format(i, n) end
 
+  local INDEX = "model.safetensors.index.json"
+
+  --- Takes away what an earlier model left in the folder and the one just written did not replace: its shards, its index, or its
+  -- whole file, which would be read in place of the new ones.
+  local function remove_earlier(dir, written)
+    local earlier = {["model.safetensors"] = true}
+    if q.system.exists(dir .. "/" .. INDEX) then
+      local ok, index = pcall(json.read, dir .. "/" .. INDEX)
+      for _, name in pairs(ok and type(index.weight_map) == "table" and index.weight_map or {}) do
+        if type(name) == "string" and name:find("^model%-%d+%-of%-%d+%.safetensors$") then earlier[name] = true end
+      end
+      earlier[INDEX] = true
+    end
+    for name in pairs(earlier) do
+      if not written[name] then os.remove(dir .. "/" .. name) end
+    end
+  end
+
   --- The index of shards: map is tensor -> name of its file.
   function M.write_index(dir, map, total)
-    q.system.write_file(dir .. "/model.safetensors.index.json", json.encode{metadata = {total_size = total}, weight_map = map} .. "\n")
+    q.system.write_file(dir .. "/" .. INDEX, json.encode{metadata = {total_size = total}, weight_map = map} .. "\n")
   end
 
   local function write_shards(dir, files)
-    local map, total = {}, 0
+    local map, total, written = {}, 0, {[INDEX] = true}
     for i, list in ipairs(files) do
       local name = M.shard(i, #files)
       M.write(dir .. "/" .. name, list)
+      written[name] = true
       for _, item in ipairs(list) do map[item[1]], total = name, total + item[2]:nbytes() end
     end
+    remove_earlier(dir, written)
     M.write_index(dir, map, total)
+  end
+
+  local function write_whole(dir, list)
+    M.write(dir .. "/model.safetensors", list)
+    remove_earlier(dir, {["model.safetensors"] = true})
   end
 
   local save_spec = options.spec("q.models.save", {
@@ -269,7 +311,7 @@ return function(models)
     q.system.make_directories(dir)
     q.scope(q.no_grad, function()
       local files = split(M.file_tensors(m, o.dtype or m.dtype, nil, packing and packing.lists), o.shard)
-      if #files == 1 then M.write(dir .. "/model.safetensors", files[1]) else write_shards(dir, files) end
+      if #files == 1 then write_whole(dir, files[1]) else write_shards(dir, files) end
       local raw = M.to_file(m, o.dtype or m.dtype)
       raw.quantization_config = packing and packing.config or m.rotations and packed().config({}, {}, nil, m) or raw.quantization_config
       q.system.write_file(dir .. "/config.json", json.encode(raw) .. "\n")
@@ -288,6 +330,7 @@ return function(models)
     options = spec, errors = "no config.json; a class without a family; a tensor that is missing, left over, or of another shape, by name",
     example = 'local m = q.models.load("pythia-160m")\nprint(m)', see = {"q.models.new", "q.models.save"}}
   help.add{"q.models.save", M.save, "model:save(folder, options?)", "Writes a model so that q.models.load and transformers can read it.",
+    text = "A model that was in the folder is replaced, shards and all.",
     options = save_spec, example = 'm:save("small", {dtype = "bf16"})', see = {"q.models.load"}}
   help.add{"q.models.config", M.config, "config(folder, changes?) -> family, configuration, content of config.json",
     "What config.json says, in the terms of the family; in its content null is q.json.null.",

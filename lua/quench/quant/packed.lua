@@ -106,6 +106,13 @@ function M.read(file, name, config, used, path)
   return value_of(parts, format.format(config.formats[entry.format]), entry.shape, entry.hadamard), parts.channel_scale
 end
 
+--- Marks the parts of a packed weight as used.
+function M.mark(file, name, used)
+  for _, key in ipairs(PARTS) do
+    if file:has(name .. "." .. key) then used[name .. "." .. key] = true end
+  end
+end
+
 --- Does the model do more than multiply by its weights?
 function M.needs_model(config)
   for _, entry in pairs(config.weights) do

@@ -4,41 +4,21 @@
 local q = require "quench"
 local json = require "quench.json"
 local options = require "quench.options"
+local settings = require "quench.quant.settings"
 
 local M = {}
 
 local function path_of(folder, stage) return ("%s/stage-%04d.safetensors"):format(folder, stage.index) end
 
---- Options as one text: keys sorted, formats by their names; functions and statistics have none.
-local function text_of(value)
-  local kind = type(value)
-  if kind == "function" then return "" end
-  if kind ~= "table" then return tostring(value) end
-  local parts = {}
-  for key, v in pairs(value) do parts[#parts + 1] = tostring(key) .. "=" .. text_of(v) end
-  table.sort(parts)
-  return "{" .. table.concat(parts, ", ") .. "}"
-end
-
---- A text that tells one run from another: the options, the calibration ids, a sum over the weights.
+--- A text that tells one run from another: the options and the calibration (quant/settings.lua), a sum over the weights.
 function M.signature(folder, model, given)
   if not folder then return nil end
   q.system.make_directories(folder)
-  local settings = {}
-  for key, value in pairs(given) do
-    if key ~= "resume" and key ~= "calibration" and key ~= "inputs" and key ~= "progress" then settings[key] = value end
-  end
-  local parts = {text_of(settings)}
-  for i, ids in ipairs(type(given.calibration) == "table" and given.calibration or {given.calibration}) do
-    local n = ids:numel()
-    local sum = q.scope(function() return (ids:to("f64"):view(-1) * q.arange(1, n + 1, "f64")):sum():item() end)
-    parts[#parts + 1] = ("ids %d: %d, %.17g"):format(i, n, sum)
-  end
   local total = 0
   for _, r in ipairs(model:linears(true)) do
     q.scope(function() total = total + (r.weight:detach():view(-1) * q.arange(1, r.weight:numel() + 1, r.weight:dtype())):sum():item() end)
   end
-  return ("%s; weights %.17g"):format(table.concat(parts, ", "), total)
+  return ("%s; weights %.17g"):format(settings.of(given, {resume = true}), total)
 end
 
 --- Are all stages first .. last of this run there?
