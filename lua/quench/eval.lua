@@ -165,6 +165,9 @@ local function read_choice(record, number)
   if type(choices) ~= "table" or #choices < 2 or not gold or not choices[gold + 1] then
     options.fail("q.eval.choice: record %d needs query, choices (two or more texts) and gold (from 0), or arguments and target", number)
   end
+  for k, choice in ipairs(choices) do -- nothing is always more probable than something
+    if type(choice) ~= "string" or choice == "" then options.fail("q.eval.choice: record %d: choice %d is no text, or empty", number, k - 1) end
+  end
   return {query = query, choices = choices, gold = gold + 1, delimiter = query == "" and "" or delimiter}
 end
 

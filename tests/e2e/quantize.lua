@@ -108,6 +108,12 @@ tap.test("quench inspect", function(t)
   local n = #numbers
   t.ok(numbers[n] < numbers[n - 1] and numbers[n - 1] < numbers[n - 2] and numbers[n - 2] < numbers[n - 3], "errors fall with the bits", line)
   t.ok(not out:find("attention"), "only the names asked for")
+  q.save(folder .. "/odd.safetensors", {zero = q.zeros(2, 8), one = q.zeros(8) + 1, nan = q.zeros(3) / 0})
+  out = sh(base .. "$Q inspect odd.safetensors")
+  t.ok(out:find("\nzero [^\n]* %- +%- +0 +0 +0 +0") and out:find("\none [^\n]* 1 +1 +%- +1"), "what a constant does not have is a dash", out)
+  t.ok(out:find("\nnan [^\n]*holds NaN") and not out:find(" %-?nan[ \n]") and not out:find(" inf[ \n]"), "NaN is said in words", out)
+  out = sh(base .. "$Q inspect model --list --only bias")
+  t.ok(out:find("bias") and not out:find("weight"), "names asked for in a list")
 end)
 
 tap.test("--help", function(t)
@@ -139,6 +145,8 @@ tap.test("errors are one line", function(t)
   for line, pattern in pairs{
     ["$Q quantize model out --method hqq --format nf4 --text text.txt"] = "unknown parameter 'format'",
     ["$Q quantize model out --format nf4 --bits 3 --text text.txt"] = "bits and format exclude each other",
+    ["$Q inspect model --only nothing.like.it"] = "no tensor of 'model' has a name like", ["$Q inspect model --only ["] = "'[' is no Lua pattern",
+    ["$Q eval model nowhere --text text.txt"] = "'nowhere' has no config.json", ["$Q eval model --no-loss"] = "nothing to measure",
     ["$Q quantize model /proc/none/out --text text.txt"] = "/proc/none",
     ["$Q quantize model"] = "two folders", ["$Q quantize nowhere out"] = "nowhere", ["$Q quantize model out --method gptk"] = "did you mean 'gptq'",
     ["$Q quantize model out --bitz 3 --text text.txt"] = "unknown parameter 'bitz'",

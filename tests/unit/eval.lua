@@ -160,6 +160,19 @@ tap.test("multiple choice", function(t)
   t.near(cut.records[1].logp[1], p[62] + p[63] + p[64], 1e-5, "a context that is too long loses its start")
 end)
 
+tap.test("records that are none", function(t)
+  local m, path = tiny(), os.tmpname()
+  local function fails(content, pattern, what)
+    q.system.write_file(path, content)
+    t.fails(function() q.eval.choice(m, path, {tokenizer = bytes}) end, pattern, what, true)
+  end
+  fails('{"query": "a", "choices": ["b", "c"], "gold": 0}\nnull\n', ":2: a record is an object", "null")
+  fails("5\n", ":1: a record is an object", "a number")
+  fails('{"query": "a", "choices": ["", "c"], "gold": 0}\n', "choice 0 is no text, or empty", "an empty choice would always win")
+  fails('{"query": "a", "choices": ["b", 7], "gold": 0}\n', "choice 1 is no text, or empty", "a choice that is no text")
+  os.remove(path)
+end)
+
 tap.test("minimal pairs", function(t)
   local m = tiny()
   local items = {

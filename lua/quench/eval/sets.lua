@@ -16,7 +16,11 @@ function M.read(path)
   local list, line = {}, 0
   for text in (q.system.read_file(path) .. "\n"):gmatch("(.-)\r?\n") do
     line = line + 1
-    if text:find("%S") then list[#list + 1] = json.decode(text, {name = ("%s:%d"):format(path, line)}) end
+    if text:find("%S") then
+      local record = json.decode(text, {name = ("%s:%d"):format(path, line)})
+      if type(record) ~= "table" then options.fail("%s:%d: a record is an object, {...}", path, line) end
+      list[#list + 1] = record
+    end
   end
   if #list == 0 then options.fail("'%s' holds no records", path) end
   return list

@@ -326,6 +326,8 @@ function M.eval(args)
   local words, list = split(args, eval_spec)
   if #words < 1 then options.fail("quench eval MODEL: a model's folder is needed") end
   local o = eval_spec((arguments.parse(list, eval_spec)))
+  if not (o.loss or o.choice or o.pairs) then options.fail("quench eval: --no-loss leaves nothing to measure; give --choice or --pairs") end
+  for _, folder in ipairs(words) do q.models.config(folder) end -- one that is no model is known before the first is measured
   local first
   for _, folder in ipairs(words) do
     local r = q.scope(measure, folder, o)
@@ -344,9 +346,14 @@ end
 
 local inspect_spec = options.spec("quench inspect", {
   {"group", "integer", default = 128, min = 1, doc = "columns that share a scale in the error columns"},
-  {"only", "string", doc = "a Lua pattern of names"},
+  {"only", "string", doc = "a Lua pattern of names", check = options.pattern_check "only"},
   {"list", "boolean", default = false, doc = "the configuration, and types, shapes and bytes: no value is read"},
 })
+
+--- A number in so many columns; what a tensor does not have (a constant's kurtosis) is a dash.
+local function cell(width, value)
+  return value == value and math.abs(value) < math.huge and (" %%%d.3g"):format(width):format(value) or (" %" .. width .. "s"):format "-"
+end
 
 local function inspect_tensor(file, name, o)
   local t = file:read(name)
@@ -354,13 +361,13 @@ local function inspect_tensor(file, name, o)
   local line = ("%-56s %-16s"):format(name, table.concat(t:shape(), "x"))
   if t:dtype() ~= "f32" and t:dtype() ~= "f64" or t:numel() == 0 or t:ndim() == 0 then return line .. " " .. t:dtype() end
   if not t:all_finite() then return line .. " holds NaN or infinity" end
-  line = line .. (" %10.4g %10.4g %9.3g %9.3g"):format(t:min():item(), t:max():item(), q.metrics.kurtosis(t, {over = "all"}).value,
-    q.metrics.mmr(t).value)
+  line = line .. (" %10.4g %10.4g"):format(t:min():item(), t:max():item()) .. cell(9, q.metrics.kurtosis(t, {over = "all"}).value)
+    .. cell(9, q.metrics.mmr(t).value)
   if t:ndim() < 2 then return line end
   local total = t:square():sum():item()
   for _, bits in ipairs{2, 3, 4, 8} do
     local _, r = q.quant.rtn(t, q.quant.int(bits, {group = o.group}))
-    line = line .. (" %9.3g"):format(total > 0 and r.mse * t:numel() / total or 0)
+    line = line .. cell(9, total > 0 and r.mse * t:numel() / total or 0)
   end
   return line
 end
@@ -377,15 +384,22 @@ local function print_config(folder)
   io.write(("%s, %.4g M parameters: %s\n"):format(name, total / 1e6, table.concat(keys, ", ")))
 end
 
+--- The names of a file's tensors that fit a pattern, or all.
+local function matching(file, only)
+  local names = {}
+  for _, name in ipairs(file:names()) do
+    if not only or name:find(only) then names[#names + 1] = name end
+  end
+  return names
+end
+
 --- Type, shape and bytes of each tensor, and their sum.
 local function print_list(file, only)
   local count, bytes = 0, 0
-  for _, name in ipairs(file:names()) do
-    if not only or name:find(only) then
-      local info = file:info(name)
-      io.write(("%-56s %-16s %-8s %14d\n"):format(name, table.concat(info.shape, "x"), info.dtype, info.bytes))
-      count, bytes = count + 1, bytes + info.bytes
-    end
+  for _, name in ipairs(matching(file, only)) do
+    local info = file:info(name)
+    io.write(("%-56s %-16s %-8s %14d\n"):format(name, table.concat(info.shape, "x"), info.dtype, info.bytes))
+    count, bytes = count + 1, bytes + info.bytes
   end
   io.write(("%d tensors, %.0f bytes\n"):format(count, bytes))
 end
@@ -396,6 +410,7 @@ function M.inspect(args)
   if #words ~= 1 then options.fail("quench inspect FILE: one file or folder is needed, got %d", #words) end
   local o = inspect_spec((arguments.parse(list, inspect_spec)))
   local file = q.open(words[1])
+  if o.only and #matching(file, o.only) == 0 then options.fail("quench inspect: no tensor of '%s' has a name like '%s'", words[1], o.only) end
   if o.list then
     if q.system.exists(words[1] .. "/config.json") then print_config(words[1]) end
     print_list(file, o.only)
@@ -404,11 +419,9 @@ function M.inspect(args)
   end
   io.write(("%-56s %-16s %10s %10s %9s %9s %9s %9s %9s %9s\n"):format("tensor", "shape", "min", "max", "kurtosis", "max/med",
     "err 2 bit", "3 bit", "4 bit", "8 bit"))
-  for _, name in ipairs(file:names()) do
-    if not o.only or name:find(o.only) then
-      q.scope(q.no_grad, function() io.write(inspect_tensor(file, name, o), "\n") end)
-      q.system.check_interrupt()
-    end
+  for _, name in ipairs(matching(file, o.only)) do
+    q.scope(q.no_grad, function() io.write(inspect_tensor(file, name, o), "\n") end)
+    q.system.check_interrupt()
   end
   file:close()
   return 0
