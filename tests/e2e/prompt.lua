@@ -35,6 +35,24 @@ local function check(t, s, line, answer, what)
   t.ok(s:expect(answer .. "\r\n") and s:expect "> ", what, s:rest():sub(-1000))
 end
 
+tap.test("keys", function(t)
+  local s = open()
+  s:send "x = {1,\r2}\r"
+  s:expect "> "
+  check(t, s, "#x * 111", "222", "a block of two lines")
+  s:send "1 +"
+  s:expect "1 +"
+  s:send "\3"
+  s:expect "> "
+  check(t, s, "300 + 33", "333", "Ctrl-C gives a line up")
+  check(t, s, "q.progr\t{tot\t5}.total * 3", "15", "Tab completes")
+  check(t, s, "\27[200~y = 1\ry = y + 554\ry\27[201~", "555", "a paste of several lines is one block")
+  leave(s)
+  s = open()
+  check(t, s, "\27[A", "555", "which comes back in the next session")
+  leave(s)
+end)
+
 tap.test("windows", function(t)
   for what, o in pairs{
     ["without a size"] = {columns = 0, rows = 0}, ["of one column"] = {columns = 1, rows = 1},

@@ -1,4 +1,4 @@
--- The prompt: blocks through a pipe, and keys through a pseudo-terminal.
+-- The prompt: blocks through a pipe. prompt.lua has it in a terminal.
 local tap = dofile "tests/tap.lua"
 local sh = dofile "tests/shell.lua"
 local home = sh.folder()
@@ -151,6 +151,22 @@ tap.test("completion", function(t)
   t.equal(at ":run dec", "ay", "a recipe")
   t.equal(at(":load " .. home .. "/inp"), "ut", "a file after :load")
   t.equal(at "?q.prog", "ress", "a name after ?")
+  t.equal(at ":run decay --cool", "down=", "a parameter of a recipe")
+  t.equal(at ":run decay --steps=3 --for", "ce", "a flag")
+  t.equal(at ":run decay --scale=me", "dium", "a scale")
+  t.equal(at ":run decay --emit=s", "lurm", "a value")
+  t.equal(at ":run nothing --sc", "", "no recipe")
+  t.equal(at(":run " .. home .. "/inp"), "ut", "a recipe's file")
+  t.equal(select(2, complete.at(":run decay --scale=", 80)), "smoke   tiny    small   medium  paper", "scales by size")
+  t.equal(at "q.quant.quantize(m, {method = 'gptq', met", "", "an option that is there already")
+  t.equal(at "q.quant.gptq(w, x, {bits = (function() return {bits = 1} end)().bits, group = 64, act_o", "rder = ", "behind other values")
+  t.equal(at "q.quant.quantize(m, {method = 'aw", "q", "a value of an option")
+  t.equal(at "q.curvature.top(m, {which = \"bo", "th", "in either quotes")
+  t.equal(at "q.models.new('gpt_", "neox", "a family")
+  t.equal(at "q.plot{{'scat", "ter", "a kind of layer")
+  t.equal(at "q.plot{x = 'step', {'histogram', x, bi", "ns = ", "an option of a layer")
+  t.equal(at "q.plot{title = 'a', {'line', x, y}, them", "e = ", "an option behind layers")
+  t.equal(at("q.load('" .. home .. "/inp"), "ut", "a file elsewhere")
   t.equal(at('f("' .. home .. "/inp"), "ut", "a file in a string")
   local insert, shown = complete.at("q.z", 80)
   t.ok(insert == "eros" or shown:find("zeros"), "several names show", insert .. shown)
@@ -168,35 +184,6 @@ tap.test("history", function(t)
   t.equal(#history.load(path), 2, "what is not text is left out")
   t.ok(not history.append("/proc/no/where", "x"), "a place that cannot be written is no error")
   t.equal(#history.load "/nonexistent/history", 0, "a missing file is empty")
-end)
-
--- Keys as a terminal sends them; script(1) gives the pseudo-terminal. Pauses let the program
--- take the terminal before the next keys come.
-tap.test("a terminal", function(t)
-  if not sh("script -qec 'echo works' /dev/null"):find("works", 1, true) then
-    return t.ok(true, "no script(1) or no pseudo-terminals here: not tried")
-  end
-  local function typed(keys, setting)
-    local parts = {"sleep 0.4"}
-    for _, part in ipairs(keys) do parts[#parts + 1] = ("printf '%s'; sleep 0.2"):format(part) end
-    local out = sh(("{ %s; } | HOME=%s %s script -qec 'stty cols 80 rows 24; $Q' /dev/null"):format(table.concat(parts, "; "), home,
-      setting or ""))
-    return (out:gsub("\27%[[?%d;]*%a", "")) -- without the escapes that move the cursor
-  end
-  local out = typed{"x = {1,\\r", "2}\\r", "#x * 111\\r", "\\004"}
-  t.ok(out:find("222\r\n", 1, true), "a block of two lines", out)
-  out = typed{"1 +", "\\003", "333\\r", "\\004"}
-  t.ok(out:find("333\r\n", 1, true) and not out:find("error", 1, true), "Ctrl-C gives a line up", out)
-  out = typed{"while true do end\\r", "\\003", "444\\r", "\\004"}
-  t.ok(out:find("interrupted", 1, true) and out:find("444\r\n", 1, true), "Ctrl-C stops a loop", out)
-  out = typed{"q.progr\\t{tot\\t5}.total\\r", "\\004"}
-  t.ok(out:find("\n5\r\n", 1, true), "Tab completes", out)
-  out = typed{"\\033[A", "\\r", "\\004"}
-  t.ok(out:find("\n5\r\n", 1, true), "the last session's block comes back", out)
-  out = typed{"\\033[200~y = 1\\ry = y + 554\\ry\\033[201~", "\\r", "y\\r", "\\004"}
-  t.ok(out:find("555\r\n", 1, true), "a paste of several lines is one block", out)
-  out = typed({"1+665\\r", "\\004"}, "TERM=nonsense")
-  t.ok(out:find("666\r\n", 1, true), "an unknown terminal", out)
 end)
 
 sh.clean()

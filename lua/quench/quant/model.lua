@@ -20,8 +20,16 @@ local resume = require "quench.quant.resume"
 
 local M = {}
 
+--- Names of the methods, sorted.
+local function method_names()
+  local names = {}
+  for n in pairs(methods) do names[#names + 1] = n end
+  table.sort(names)
+  return names
+end
+
 local own = {
-  {"method", "string", default = "gptq", doc = "how weights are quantized"},
+  {"method", "string", default = "gptq", choices = method_names(), doc = "how weights are quantized"},
   {"calibration", "tensor|list", doc = "token ids (N, T), or a list of such; most methods need some"},
   {"inputs", "table", doc = "what q.quant.calibrate measured, instead of calibration: nothing is run"},
   {"batch", "integer", default = 8, min = 1, doc = "calibration sequences at a time"},
@@ -39,14 +47,6 @@ local own = {
   {"errors", "boolean", default = true, doc = "measure each layer's output error on the calibration data, if there is any"},
   {"progress", "function", doc = "called as progress(done, total, report) after each layer"},
 }
-
---- Names of the methods, sorted.
-local function method_names()
-  local names = {}
-  for n in pairs(methods) do names[#names + 1] = n end
-  table.sort(names)
-  return names
-end
 
 --- A line a method: its name and what it does.
 function M.method_lines()

@@ -16,7 +16,7 @@ function command.help(r)
   io.write(help.options(runner.flags, (machine.terminal_size(1))), "\n")
   if next(r.scales) then
     io.write "\nscales:\n"
-    for _, scale in ipairs(runner.sorted_keys(r.scales)) do
+    for _, scale in ipairs(runner.scales(r)) do
       io.write(("  %-16s %s\n"):format(scale, report.arguments(r, r.spec(r.scales[scale]))))
     end
   end
@@ -45,7 +45,7 @@ function command.list()
   for _, name in ipairs(recipe.names()) do
     local r = recipe.load(name)
     io.write(("%-16s %s\n"):format(name, r.doc:gsub("%s+", " ")))
-    if next(r.scales) then io.write((" "):rep(17), "scales: ", table.concat(runner.sorted_keys(r.scales), ", "), "\n") end
+    if next(r.scales) then io.write((" "):rep(17), "scales: ", table.concat(runner.scales(r), ", "), "\n") end
   end
 end
 

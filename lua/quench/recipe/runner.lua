@@ -32,12 +32,23 @@ function runner.sorted_keys(t)
   return keys
 end
 
+local SIZES = {smoke = 1, tiny = 2, small = 3, medium = 4, paper = 5}
+
+--- The names of a recipe's scales, the usual ones by their size, others behind them.
+function runner.scales(r)
+  local names = runner.sorted_keys(r.scales)
+  local place = {}
+  for i, name in ipairs(names) do place[name] = SIZES[name] or #names + i + 5 end
+  table.sort(names, function(a, b) return place[a] < place[b] end)
+  return names
+end
+
 --- Defaults, then the scale, then the command line.
 function runner.parameters(r, given, scale)
   local values = {}
   if scale then
     if not r.scales[scale] then
-      local names = runner.sorted_keys(r.scales)
+      local names = runner.scales(r)
       error(("%s has no scale '%s'%s; scales: %s"):format(r.name, scale, options.suggest(scale, names),
         #names > 0 and table.concat(names, ", ") or "none"), 0)
     end

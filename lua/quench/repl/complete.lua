@@ -1,8 +1,9 @@
 --- Completion: what can follow the text before the cursor.
 --
 --   opt|           globals, keywords          q.optim.ad|     fields
---   t:sof|         methods                    q.train{mod|    options of a known function
---   "data/ti|      files                      :be|            commands of the prompt
+--   t:sof|         methods                    q.train{mod|    options of a known function, which are not there yet
+--   "data/ti|      files                      {method = "g|   values of an option, where they are few
+--   :be|           commands of the prompt     :run decay --sc|  parameters of a recipe, and their values
 
 local system = require "quench.c.system"
 local help = require "quench.help"
@@ -60,29 +61,63 @@ local function files(prefix)
   return start, found
 end
 
---- The spec of the options that a key typed here would name, or nil.
-local function option_spec(text, open)
-  local brace = open[#open]
-  if not brace or text:sub(brace, brace) ~= "{" then return end
-  local tail = text:sub(brace + 1)
-  if not (tail:match("^%s*[%w_]*$") or tail:match("[,;]%s*[%w_]*$")) then return end
-  -- f{...}: the name stands before the brace; f(x, {...}): before the parenthesis around it
-  local name = text:sub(1, brace - 1):match("([%a_][%w_.:]*)%s*$")
-  local parenthesis = open[#open - 1]
-  if not name and parenthesis and text:sub(parenthesis, parenthesis) == "(" then
-    name = text:sub(1, parenthesis - 1):match("([%a_][%w_.:]*)%s*$")
-  end
-  if not name then return end
+--- The name that stands before a place in the text: a function's, where a bracket opens there.
+local function name_before(text, at) return text:sub(1, at - 1):match("([%a_][%w_.:]*)%s*$") end
+
+--- The help record of a function by the name that was typed, or nil.
+local function record_of(name)
   local owner, method = name:match("^(.*):([%w_]+)$")
-  local record
-  if owner then
-    local object = errors.resolve(owner)
-    record = help.find(type(object) == "userdata" and "t:" .. method or method)
-  else
-    local value = errors.resolve(name)
-    record = value ~= nil and help.find(value) or help.find(name)
+  if owner then return help.find(type(errors.resolve(owner)) == "userdata" and "t:" .. method or method) end
+  local value = errors.resolve(name)
+  return value ~= nil and help.find(value) or help.find(name)
+end
+
+--- The help record of the function whose call has the innermost open bracket for its argument: f{...} and f(x, {...}); of a
+-- layer of q.plot, {"line", ...}, that of the layer.
+local function record_around(text, open)
+  local at, outer = open[#open], open[#open - 1]
+  if not at then return end
+  local name = name_before(text, at)
+  if not name and outer and text:sub(at, at) == "{" then
+    name = name_before(text, outer)
+    local kind = text:sub(outer, outer) == "{" and text:sub(at):match("^{%s*[\"'](%a+)[\"']")
+    if kind then name = "q.plot." .. kind
+    elseif text:sub(outer, outer) ~= "(" then return end
   end
-  return record and record.options
+  return name and record_of(name)
+end
+
+--- Where a key could stand behind the innermost open brace: the spec of the options there, and those given already.
+local function options_here(text, open)
+  local at = open[#open]
+  local tail = at and text:sub(at, at) == "{" and text:sub(at + 1)
+  if not tail or not (tail:match("^%s*[%w_]*$") or tail:match("[,;]%s*[%w_]*$")) then return end
+  local record, given = record_around(text, open), {}
+  for key in tail:gsub("%b{}", ""):gsub("%b()", ""):gmatch("([%a_][%w_]*)%s*=") do given[key] = true end
+  return record and record.options, given
+end
+
+--- Arguments that are one of a few names, by the function.
+local arguments = {
+  ["q.models.new"] = function() return require("quench").models.names() end,
+  ["q.recipe.load"] = function() return require("quench.recipe").names() end,
+  ["q.recipe.run"] = function() return require("quench.recipe").names() end,
+}
+
+--- The values that a text which begins behind `before` can have, or nil.
+local function values(before, open)
+  local key = before:match("([%a_][%w_]*)%s*=%s*$")
+  local record = record_around(before, open)
+  if key then
+    local entry = record and record.options and record.options.by_name and record.options.by_name[key]
+    return entry and entry.choices
+  end
+  local outer = open[#open - 1]
+  if before:match("{%s*$") and outer and (record_of(name_before(before, outer) or "") or {}).name == "q.plot" then
+    return require("quench.plots.kinds").names
+  end
+  local argument = record and before:match("%(%s*$") and arguments[record.name]
+  return argument and argument()
 end
 
 local function fields(path, separator, prefix)
@@ -97,6 +132,30 @@ local function fields(path, separator, prefix)
   return found
 end
 
+--- What follows ":run ": a recipe or a file, parameters, values of a parameter.
+local function run_arguments(rest)
+  local recipe = require "quench.recipe"
+  local name, word = rest:match("^(%S+)%s.-(%S*)$")
+  if not name then
+    local names = matching(recipe.names(), rest)
+    if #names == 0 then return files(rest) end
+    return rest, names
+  end
+  local good, r = pcall(recipe.load, name)
+  if not good then return "", {} end
+  local runner = require "quench.recipe.runner"
+  local key, value = word:match("^%-%-([%w_]+)=(.*)$")
+  if key then
+    local entry = r.spec.by_name[key] or runner.flags.by_name[key] or {}
+    return value, matching(key == "scale" and runner.scales(r) or entry.choices or {}, value)
+  end
+  local names = {}
+  for _, spec in ipairs{r.spec, runner.flags} do
+    for _, entry in ipairs(spec) do names[#names + 1] = "--" .. entry[1] .. (entry[2] == "boolean" and "" or "=") end
+  end
+  return word, matching(names, word)
+end
+
 --- The word being typed and the names that could complete it.
 function complete.candidates(text)
   if text:match("^%s*:[%w_]*$") then
@@ -105,17 +164,24 @@ function complete.candidates(text)
   end
   local command, rest = text:match("^%s*:(%a+)%s+(.*)$")
   if command == "load" or command == "edit" then return files(rest) end
-  if command == "run" and rest:match("^%S*$") then return rest, matching(require("quench.recipe").names(), rest) end
+  if command == "run" then return run_arguments(rest) end
   local open, string_start = scan(text)
-  if string_start then return files(text:sub(string_start)) end
+  if string_start then
+    local prefix = text:sub(string_start)
+    local found = matching(values(text:sub(1, string_start - 2), open) or {}, prefix)
+    if #found > 0 then return prefix, found end
+    return files(prefix)
+  end
   local path, separator, prefix = text:match("([%a_][%w_.]*)([.:])([%w_]*)$")
   if path then return prefix, fields(path, separator, prefix) end
   prefix = text:match("[%a_][%w_]*$") or ""
   if prefix == "" and text:match("[%w_]$") then return "", {} end -- inside a number
-  local spec = option_spec(text, open)
+  local spec, given = options_here(text, open)
   if spec then
     local found = {}
-    for _, name in ipairs(matching(spec:names(), prefix)) do found[#found + 1] = name .. " = " end
+    for _, name in ipairs(matching(spec:names(), prefix)) do
+      if not given[name] then found[#found + 1] = name .. " = " end
+    end
     if #found > 0 then return prefix, found end
   end
   if prefix == "" then return "", {} end
