@@ -107,10 +107,17 @@ local function keep_tensors(graph)
   return graph
 end
 
+local MOVED = "; the operator keeps graphs of the parameters as they were: call its :refresh(), after training and after "
+  .. "line, cut, plane, connectivity and critical_sharpness, which move the parameters and put them back"
+
 local function visit(self, b, fn)
   local term = self.terms[b]
   if self.keep and not term.graph then term.graph = keep_tensors(q.with_grad(q.scope, term.build)) end
-  q.scope(function() fn(b, term.graph or q.with_grad(term.build), term) end)
+  if not term.graph then return q.scope(function() fn(b, q.with_grad(term.build), term) end) end
+  local ok, message = pcall(q.scope, fn, b, term.graph, term)
+  if ok then return end
+  if tostring(message):find("changed in place", 1, true) then message = message .. MOVED end
+  error(message, 0)
 end
 
 --- Calls fn(b, graph, term) for each batch in a scope of its own.
