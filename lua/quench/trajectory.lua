@@ -144,7 +144,11 @@ function M.curves(bits, quantize)
   local name = f and (type(f) == "string" and f or q.quant.format(f):describe().name)
     or not require("quench.quant.model").spec_of(method).by_name.bits and method or nil
   if bits and name then options.fail("q.trajectory: bits and %s exclude each other", f and "format" or "method " .. method) end
-  return name and {name} or bits or {3, 4}
+  for _, b in ipairs(bits or {}) do
+    local wrong = options.complaint({"bits", "integer", min = 1, max = 8}, b)
+    if wrong then options.fail("q.trajectory: %s", wrong) end
+  end
+  return name and {name} or bits and bits[1] and bits or {3, 4}
 end
 
 local function quantize_options(o, bits)
