@@ -1,7 +1,7 @@
 --- The command line: one function a command, in the table `commands`.
 --
 -- Results go to stdout, progress and diagnostics to stderr; the exit status is 0 only on
--- success, 2 for a command line that makes no sense, 130 after Ctrl-C, else 1.
+-- success, 2 for a command, file or leading option that is not there, 130 after Ctrl-C, else 1.
 
 local q = require "quench"
 local options = require "quench.options"
@@ -85,6 +85,26 @@ function commands.doctor(...) return require("quench.doctor").main({...}) end
 
 function commands.help(word) return require("quench.reference").main(word) end
 
+local most = {list = 0, doctor = 0, new = 1, show = 1, help = 1} -- arguments of the commands that take no options
+
+--- The lines on a command in the text of --help.
+local function usage_of(name)
+  local lines = {}
+  for line in usage:gmatch("  quench [^\n]+\n") do
+    if line:match("^  quench (%a+)") == name then lines[#lines + 1] = line end
+  end
+  return table.concat(lines)
+end
+
+--- Runs a command. The others read their options themselves.
+local function run_command(name, args)
+  if most[name] and args[1] == "--help" then io.write(usage_of(name)) return 0 end
+  if most[name] and #args > most[name] then
+    return bad_usage("%s takes %s, got '%s'", name, most[name] == 0 and "no argument" or "one argument", args[most[name] + 1])
+  end
+  return guarded(commands[name], unpack(args))
+end
+
 --- Runs a chunk as a script: arguments in `...` and in `arg`. A file that returns a recipe runs it.
 local function run_chunk(chunk, name, arguments)
   _G.arg = arguments
@@ -144,7 +164,7 @@ return function(_, ...)
   local first = table.remove(args, 1)
   if not first or first == "-i" then return guarded(require("quench.repl").main, first == "-i") end
   if first == "-e" then return run_code(table.remove(args, 1), args) end
-  if commands[first] then return guarded(commands[first], unpack(args)) end
+  if commands[first] then return run_command(first, args) end
   if first:sub(1, 1) == "-" and first ~= "-" then return bad_usage("unknown option '%s'", first) end
   return run_file(first, args)
 end

@@ -4,6 +4,7 @@
 
 local q = require "quench"
 local help = require "quench.help"
+local units = require "quench.units"
 
 local lab = {}
 
@@ -63,7 +64,7 @@ function lab.sum(plans)
   for _, plan in ipairs(plans) do flops, tokens = flops + plan.flops, tokens + plan.tokens end
   local hours = flops / SUSTAINED / 3600
   return {flops = flops, hours = hours, tokens = tokens,
-    note = ("%.3g tokens, %.2g FLOP, about %.2g hours at %d GFLOP/s"):format(tokens, flops, hours, SUSTAINED / 1e9)}
+    note = ("%.3g tokens, %.2g FLOP, about %s at %d GFLOP/s"):format(tokens, flops, units.seconds(3600 * hours, 2), SUSTAINED / 1e9)}
 end
 
 --- The cost of `steps` training steps: {flops=, hours=, tokens=, note=}.

@@ -71,12 +71,17 @@ tap.test("bad command lines", function(t)
     ["$Q -e"] = "-e needs a line of Lua",
     ["$Q /"] = "is a folder",
     ["$Q -x"] = "unknown option '-x'",
+    ["$Q list decay"] = "list takes no argument, got 'decay'",
+    ["$Q doctor --quiet"] = "doctor takes no argument, got '--quiet'",
+    ["$Q show a.png b.png"] = "show takes one argument, got 'b.png'",
   } do
     local out, err, status = sh(line)
     t.ok(out == "" and status == 2 and err:find(expected, 1, true), line, out .. err .. status)
   end
   local out, err, status = sh "$Q --help"
   t.ok(status == 0 and err == "" and out:find("quench run NAME", 1, true), "--help goes to stdout")
+  out, err, status = sh "$Q doctor --help"
+  t.equal(out .. err .. status, "  quench doctor                 libraries, processor, speed, fonts, terminal\n0", "--help of a command")
 end)
 
 tap.test("the choice of OpenBLAS's kernels", function(t)

@@ -116,7 +116,7 @@ tap.test("exploring", function(t)
     ["progress?"] = "seconds between plain lines",
     ["??tearing"] = "q.progress.message", ["?:bench"] = "median and quartiles", ["?q.progress"] = "seconds between plain lines",
     ["?optim"] = "q.optim.adamw  ",
-    ["x = q.zeros(2, 3)\n:who"] = "x                tensor f32 (2, 3) 24 bytes", [":time 1 + 1"] = "more memory",
+    ["x = q.zeros(2, 3)\n:who"] = "x                tensor f32 (2, 3) 24 B", [":time 1 + 1"] = "more memory",
     [":bench 1 + 1"] = "quartiles", [":help"] = ":bench", ["error 'a'\n:trace"] = "stack traceback", ["?"] = "Tab completes",
   } do
     local out = prompt(input)

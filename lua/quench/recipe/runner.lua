@@ -8,6 +8,7 @@ local claims = require "quench.recipe.claims"
 local context = require "quench.recipe.context"
 local report = require "quench.recipe.report"
 local store = require "quench.recipe.store"
+local units = require "quench.units"
 
 local runner = {}
 
@@ -193,9 +194,9 @@ local function print_plan(r, p)
   if text then io.write("  cost   of each run: ", text, "\n") end
   if plan.flops then
     local rate = require("quench.c.machine").probe_sgemm(1024, 2) * 1e9
-    io.write(("  here   products run at %.0f GFLOP/s: %.2g hours at best\n"):format(rate / 1e9, plan.flops / rate / 3600))
+    io.write(("  here   products run at %.0f GFLOP/s: %s at best\n"):format(rate / 1e9, units.seconds(plan.flops / rate, 2)))
   end
-  if plan.bytes then io.write(("  memory %.3g GiB\n"):format(plan.bytes / 2 ^ 30)) end
+  if plan.bytes then io.write("  memory ", units.bytes(plan.bytes), "\n") end
 end
 
 local function list_runs(r, p, o)

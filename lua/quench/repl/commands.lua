@@ -8,25 +8,12 @@ local complete = require "quench.repl.complete"
 local errors = require "quench.repl.errors"
 local options = require "quench.options"
 local show = require "quench.repl.show"
+local units = require "quench.units"
 
 local say, complain = blocks.say, blocks.complain
 
 local commands = {builtin = {}, leave = false, last = ""} -- names of globals that are not the user's; the last block
 local list = {}
-
---- Bytes for people.
-local function bytes_text(n)
-  for _, unit in ipairs{{2 ^ 30, "GiB"}, {2 ^ 20, "MiB"}, {2 ^ 10, "KiB"}} do
-    if n >= unit[1] then return ("%.1f %s"):format(n / unit[1], unit[2]) end
-  end
-  return ("%d bytes"):format(n)
-end
-
-local function time_text(seconds)
-  if seconds >= 1 then return ("%.3f s"):format(seconds) end
-  if seconds >= 1e-3 then return ("%.3f ms"):format(seconds * 1e3) end
-  return ("%.3f us"):format(seconds * 1e6)
-end
 
 -- ---- questions ------------------------------------------------------------------------------
 
@@ -71,7 +58,7 @@ local function variable_line(name, v)
     return ("  %-16s %s %s"):format(name, type(v), (type(v) == "number" or type(v) == "boolean") and tostring(v) or ""), 0
   end
   if v:is_freed() then return ("  %-16s tensor (freed)"):format(name), 0 end
-  return ("  %-16s tensor %s (%s) %s%s"):format(name, v:dtype(), table.concat(v:shape(), ", "), bytes_text(v:nbytes()),
+  return ("  %-16s tensor %s (%s) %s%s"):format(name, v:dtype(), table.concat(v:shape(), ", "), units.bytes(v:nbytes()),
     v:needs_grad() and ", recorded for gradients" or ""), v:nbytes()
 end
 
@@ -87,8 +74,8 @@ list.who = {"the variables made here, and memory", function()
     total = total + bytes
   end
   local m = system.memory()
-  say(show.folded(("%s in the tensors above; %s live in all, %s at most, %s kept for reuse; Lua %s"):format(bytes_text(total),
-    bytes_text(m.live), bytes_text(m.peak), bytes_text(m.cached), bytes_text(collectgarbage("count") * 1024))))
+  say(show.folded(("%s in the tensors above; %s live in all, %s at most, %s kept for reuse; Lua %s"):format(units.bytes(total),
+    units.bytes(m.live), units.bytes(m.peak), units.bytes(m.cached), units.bytes(collectgarbage("count") * 1024))))
 end}
 
 --- The function of the code after a command's name, or nil after a complaint.
@@ -103,7 +90,7 @@ list.time = {"runs code and shows how long it took", function(text)
   system.reset_peak()
   local before, start = system.memory().live, system.clock()
   blocks.show_results(text, blocks.guarded(fn))
-  say(("%s, at most %s more memory"):format(time_text(system.clock() - start), bytes_text(system.memory().peak - before)))
+  say(("%s, at most %s more memory"):format(units.seconds(system.clock() - start), units.bytes(system.memory().peak - before)))
 end}
 
 --- Seconds of many runs of fn within about a second, sorted, and how many runs a sample holds.
@@ -128,7 +115,7 @@ list.bench = {"runs code for a second, and shows median and quartiles", function
   local good, _, times, repeats = blocks.guarded(function() return samples(fn) end)
   if not good then return end
   local function quantile(f) return times[math.max(1, math.ceil(f * #times))] or 0 end
-  say(("%s (quartiles %s, %s; %d samples of %d)"):format(time_text(quantile(0.5)), time_text(quantile(0.25)), time_text(quantile(0.75)),
+  say(("%s (quartiles %s, %s; %d samples of %d)"):format(units.seconds(quantile(0.5)), units.seconds(quantile(0.25)), units.seconds(quantile(0.75)),
     #times, repeats))
 end}
 
