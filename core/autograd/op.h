@@ -84,10 +84,14 @@ void node_release(Node *n);
  * come reads it: the gradient may take its place. */
 bool node_may_overwrite(const Node *n, int input);
 bool gradient_is_ours(const Tensor *gout); /* in a vjp rule: nobody but this pass holds the gradient, so it may be overwritten */
+/* In a vjp rule: the gradients of an input that came before, dense, where only this pass holds them and nothing is recorded;
+ * else NULL. A rule that adds its own to them, in place, says so and hands them back. */
+Tensor *gradient_so_far(const Node *n, int input);
+void gradient_is_sum(int input);
 /* The i-th output as a tensor with history (for rules that use y). */
 Tensor *node_output(Node *n, int i);
 
-/* --- derivatives (autograd/graph.c) --- */
+/* --- derivatives (autograd/graph.c, tangent.c) --- */
 /* d(sum of gout . outputs)/d(inputs). gout NULL: ones (outputs must be scalars). create_graph: the
  * result can be differentiated again. Inputs that the outputs do not depend on get zeros.
  * results[i] are owned by the pool. */

@@ -42,10 +42,26 @@ static void forward(const Kernels *k, Case c, double eps, Data *d) {
   if (c.centred) k->layer_norm(c.rows, c.n, eps, d->x, d->w, d->b, d->y, d->mean, d->rstd);
   else k->rms_norm(c.rows, c.n, eps, d->x, d->w, d->y, d->rstd);
 }
-static void backward(const Kernels *k, Case c, Data *d) {
-  if (c.centred) k->layer_norm_backward(c.rows, c.n, d->x, d->w, d->mean, d->rstd, d->dy, d->dx, d->dw, d->db);
-  else k->rms_norm_backward(c.rows, c.n, d->x, d->w, d->rstd, d->dy, d->dx, d->dw);
+static void backward_into(const Kernels *k, Case c, Data *d, bool sums, void *dx) {
+  if (c.centred) k->layer_norm_backward(c.rows, c.n, d->x, d->w, d->mean, d->rstd, d->dy, sums, dx, d->dw, d->db);
+  else k->rms_norm_backward(c.rows, c.n, d->x, d->w, d->rstd, d->dy, sums, dx, d->dw);
 }
+static void backward(const Kernels *k, Case c, Data *d) { backward_into(k, c, d, false, d->dx); }
+
+/* dx added to what is there: the bits of a sum made after it. */
+static void check_sums(const Kernels *k, Case c, Data *d, const char *what) {
+  int64_t size = c.rows * c.n, different = 0;
+  double *before = random_array(size, 1);
+  void *sum = to_real(k, size, before);
+  backward_into(k, c, d, true, sum);
+  for (int64_t i = 0; i < size; i++) {
+    if (k->element == sizeof(float)) different += ((float *)sum)[i] != (float)before[i] + ((float *)d->dx)[i];
+    else different += ((double *)sum)[i] != before[i] + ((double *)d->dx)[i];
+  }
+  ok(different == 0, "%s: dx joins a sum (%d differ)", what, (int)different);
+  mem_free(sum), mem_free(before);
+}
+
 static Data data_make(const Kernels *k, Case c, const double *x, const double *w, const double *b, const double *dy) {
   int64_t size = c.rows * c.n;
   return (Data){to_real(k, size, x), w ? to_real(k, c.n, w) : NULL, b ? to_real(k, c.n, b) : NULL, to_real(k, size, NULL),
@@ -67,6 +83,7 @@ static void check_case(const Kernels *k, Case c) {
   snprintf(what, sizeof what, "%s norm %ld x %ld%s%s", c.centred ? "layer" : "RMS", (long)c.rows, (long)c.n, w ? " w" : "", b ? " b" : "");
   forward(k, c, eps, &d);
   backward(k, c, &d);
+  check_sums(k, c, &d, what);
   /* one or two values: 1/sqrt(variance) reaches 1/sqrt(eps) = 316, times differences that are zero but for rounding */
   double loose = c.n == 1 ? 5e-2 : c.n == 2 ? 1e-3 : 2e-5;
   reference_norm(c, eps, x, w, b, expected);

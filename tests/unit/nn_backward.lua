@@ -49,4 +49,28 @@ tap.test("the gradients of q, k and v lie where split wants them", function(t)
   t.near(once, x.grad:totable(), 1e-6, "a piece that something else reads too")
 end)
 
+tap.test("the gradient of a norm joins the gradients of its input that came before", function(t)
+  for _, n in ipairs{5, 64, 300, 700} do
+    local x = q.randn({9, n}, "f32", q.stream(1, "x")):requires_grad()
+    local w, weights = q.randn({n}, "f32", q.stream(2, "w")), q.randn({9, n}, "f32", q.stream(3, "weights"))
+    for name, norm in pairs{layer = function(h) return nn.layer_norm(h, w, w) end, rms = function(h) return nn.rms_norm(h, w) end} do
+      local function gradient(input)
+        x.grad = nil
+        local loss = q.scope(function()
+          local h = x * 3
+          return ((norm(input(h)) * 2 + h) * weights):sum()
+        end)
+        local calls = calls_of(function() loss:backward() end)
+        return x.grad:totable(), calls
+      end
+      local joined, calls = gradient(function(h) return h end)
+      local separate, more = gradient(function(h) return h * 1 end)
+      t.near(joined, separate, 0, ("%s norm, width %d: the bits of a sum made after it"):format(name, n))
+      t.equal(more.binary - calls.binary, 1, ("%s norm, width %d: one sum less"):format(name, n))
+      local twice = gradient(function(h) return h + 0 * x end)
+      t.near(twice, separate, 1e-4, ("%s norm, width %d: another way to the same"):format(name, n))
+    end
+  end
+end)
+
 tap.done()

@@ -8,6 +8,13 @@ static Tensor *layer_norm_bias(Tensor *const *in, void *c) { return (void)c, op_
 static Tensor *rms_norm(Tensor *const *in, void *c) { return (void)c, op_rms_norm(in[0], in[1], 1e-3); }
 static Tensor *rms_norm_plain(Tensor *const *in, void *c) { return (void)c, op_rms_norm(in[0], NULL, 1e-3); }
 
+/* the gradient of the norm joins that of what passes it by */
+static Tensor *norms_beside(Tensor *const *in, void *c) {
+  (void)c;
+  Tensor *h = op_tanh(in[0]), *y = op_add(op_square(op_layer_norm(h, in[1], in[2], 1e-3)), h);
+  return op_add(op_square(op_rms_norm(y, in[1], 1e-3)), y);
+}
+
 static Tensor *targets; /* constants of the functions below; owned by main's pool */
 static Tensor *cosines, *sines;
 
@@ -41,6 +48,7 @@ static void check_norms(void) {
   check_op("layer_norm", layer_norm, NULL, 3, (Shape[]){{3, {2, 3, 5}}, {1, {5}}, {1, {5}}});
   check_op("layer_norm without weight and bias", layer_norm_plain, NULL, 1, (Shape[]){{2, {3, 4}}});
   check_op("layer_norm of a transposed view, bias alone", layer_norm_bias, NULL, 2, (Shape[]){{2, {4, 3}}, {1, {4}}});
+  check_op("norms beside a residual", norms_beside, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
   check_op("rms_norm", rms_norm, NULL, 2, (Shape[]){{2, {4, 6}}, {1, {6}}});
   check_op("rms_norm without weight", rms_norm_plain, NULL, 1, (Shape[]){{1, {7}}});
 }

@@ -36,27 +36,29 @@ static Status check(const char *op, const Tensor *x, const Tensor *w, const Tens
 
 static int results(const Attributes *a) { return 1 + (a->ints[1] != 0) + (a->ints[2] != 0); }
 
-/* Makes dx, dw, db as wanted and lists them in out. */
-static Status make_results(const Tensor *x, const Attributes *a, Tensor **out, Tensor **dw, Tensor **db) {
+/* Makes dx (or takes sum, to be added to), dw, db as wanted and lists them in out. */
+static Status make_results(const Tensor *x, const Attributes *a, Tensor *sum, Tensor **out, Tensor **dw, Tensor **db) {
   int n = 0;
   *dw = *db = NULL;
-  if (!(out[n++] = op_new_like(x))) return error_code();
+  if (!(out[n++] = sum ? sum : op_new_like(x))) return error_code();
   if (a->ints[1] && !(*dw = out[n++] = op_new(x->dtype, 1, (int64_t[]){width_of(x)}))) return error_code();
   if (a->ints[2] && !(*db = out[n++] = op_new(x->dtype, 1, (int64_t[]){width_of(x)}))) return error_code();
   return OK;
 }
 
-static Status norm_backward(Tensor *const *in, const Attributes *a, Tensor **out) {
+/* sum: gradients of x so far, which dx joins; only while nothing is recorded */
+static Status norm_backward(Tensor *const *in, const Attributes *a, Tensor *sum, Tensor **out) {
   Tensor *x = op_dense(in[BX]), *dy = op_dense(in[BDY]), *w = op_dense(in[BW]), *dw, *db;
   if (!x || !dy || (in[BW] && !w)) return error_code();
-  TRY(make_results(x, a, out, &dw, &db));
+  TRY(make_results(x, a, sum, out, &dw, &db));
   const Kernels *k = kernels_for(x);
   if (a->ints[0])
     k->layer_norm_backward(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), tensor_data(in[BMEAN]), tensor_data(in[BRSTD]),
-                           tensor_data(dy), tensor_data(out[0]), data_or_null(dw), data_or_null(db));
+                           tensor_data(dy), sum != NULL, tensor_data(out[0]), data_or_null(dw), data_or_null(db));
   else
-    k->rms_norm_backward(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), tensor_data(in[BRSTD]), tensor_data(dy),
+    k->rms_norm_backward(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), tensor_data(in[BRSTD]), tensor_data(dy), sum != NULL,
                          tensor_data(out[0]), data_or_null(dw));
+  if (sum) tensor_touch(sum);
   return graph_record(&norm_backward_op, 5, in, results(a), out, a);
 }
 
@@ -65,7 +67,7 @@ static Status norm_backward_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *x = op_dense(n->in[BX]), *dy = op_dense(n->in[BDY]), *w = op_dense(n->in[BW]), *dw, *db;
   Tensor *tx = op_dense(t[BX]), *tw = op_dense(t[BW]), *tdy = op_dense(t[BDY]);
   if (!x || !dy || (n->in[BW] && !w) || (t[BX] && !tx) || (t[BW] && !tw) || (t[BDY] && !tdy)) return error_code();
-  TRY(make_results(x, a, out, &dw, &db));
+  TRY(make_results(x, a, NULL, out, &dw, &db));
   kernels_for(x)->norm_backward_tangent(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), data_or_null(n->in[BMEAN]),
                                         tensor_data(n->in[BRSTD]), tensor_data(dy), data_or_null(tx), data_or_null(tw), data_or_null(tdy),
                                         tensor_data(out[0]), data_or_null(dw), data_or_null(db));
@@ -103,8 +105,9 @@ static Status norm_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   if (!g[0]) return OK; /* the statistics are read by norm_backward alone */
   bool centred = n->op == &layer_norm_op;
   Attributes a = {.ints = {centred, node_needs(n, W), n->inputs > B && node_needs(n, B)}, .reals = {n->attributes.reals[0]}};
-  Tensor *in[] = {n->in[X], n->in[W], g[0], centred ? n->out[2] : NULL, n->out[1]}, *out[3];
-  TRY(norm_backward(in, &a, out));
+  Tensor *in[] = {n->in[X], n->in[W], g[0], centred ? n->out[2] : NULL, n->out[1]}, *out[3], *sum = gradient_so_far(n, X);
+  TRY(norm_backward(in, &a, sum, out));
+  if (sum) gradient_is_sum(X);
   int k = 0;
   gin[X] = out[k++];
   if (a.ints[1]) gin[W] = out[k++];

@@ -12,6 +12,7 @@
 enum {
   SLAB = 64,      /* columns of a weight gradient that one thread sums at a time: four 512-bit registers each for w and b */
   ROW_BLOCK = 64, /* rows summed before their sum joins the total, which keeps rounding errors from growing with the rows */
+  PIECE = 256,    /* numbers of a row that are made aside before they join a sum */
   STATS = 1024    /* rows whose tangent statistics fit on the stack */
 };
 
@@ -69,8 +70,19 @@ void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void 
 
 /* ---- backward: with g = w dy, dx = r (g - mean(g) - z mean(g z)) ---- */
 
-/* The row of dx; w NULL is all ones. The two means go to stats where asked. */
-static void row_backward(int64_t n, const real *x, real m, real r, bool centred, const real *w, const real *dy, real *dx) {
+/* dx = r (g - a - z c); w NULL is all ones */
+static void row_gradient(int64_t n, const real *x, real m, real r, real a, real c, const real *w, const real *dy, real *dx) {
+  if (w) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) dx[j] = r * (w[j] * dy[j] - a - (x[j] - m) * r * c);
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) dx[j] = r * (dy[j] - a - (x[j] - m) * r * c);
+  }
+}
+
+/* The row of dx, or sums: added to it, as rounded when made apart (one expression could round once). */
+static void row_backward(int64_t n, const real *x, real m, real r, bool centred, const real *w, const real *dy, bool sums, real *dx) {
   real a = 0, c = 0;
   if (w) {
 #pragma omp simd reduction(+ : a, c)
@@ -81,12 +93,13 @@ static void row_backward(int64_t n, const real *x, real m, real r, bool centred,
   }
   a = centred ? a / (real)n : 0;
   c /= (real)n;
-  if (w) {
+  if (!sums) row_gradient(n, x, m, r, a, c, w, dy, dx);
+  for (int64_t k = 0; sums && k < n; k += PIECE) {
+    real piece[PIECE];
+    const int64_t width = n - k < PIECE ? n - k : PIECE;
+    row_gradient(width, x + k, m, r, a, c, w ? w + k : NULL, dy + k, piece);
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) dx[j] = r * (w[j] * dy[j] - a - (x[j] - m) * r * c);
-  } else {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) dx[j] = r * (dy[j] - a - (x[j] - m) * r * c);
+    for (int64_t j = 0; j < width; j++) dx[k + j] += piece[j];
   }
 }
 
@@ -114,10 +127,10 @@ static void clear(int64_t n, real *x) {
 }
 
 static void norm_backward(int64_t rows, int64_t n, const real *x, const real *w, const real *mean, const real *rstd, const real *dy,
-                          real *dx, real *dw, real *db) {
+                          bool sums, real *dx, real *dw, real *db) {
   if (dx) {
 #pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
-    for (int64_t i = 0; i < rows; i++) row_backward(n, x + i * n, mean ? mean[i] : 0, rstd[i], mean != NULL, w, dy + i * n, dx + i * n);
+    for (int64_t i = 0; i < rows; i++) row_backward(n, x + i * n, mean ? mean[i] : 0, rstd[i], mean != NULL, w, dy + i * n, sums, dx + i * n);
   }
   if (!dw && !db) return;
   clear(n, dw);
@@ -130,12 +143,13 @@ static void norm_backward(int64_t rows, int64_t n, const real *x, const real *w,
 }
 
 void K(layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
-                            void *dx, void *dw, void *db) {
-  norm_backward(rows, n, x, w, mean, rstd, dy, dx, dw, db);
+                            bool sums, void *dx, void *dw, void *db) {
+  norm_backward(rows, n, x, w, mean, rstd, dy, sums, dx, dw, db);
 }
 
-void K(rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, void *dx, void *dw) {
-  norm_backward(rows, n, x, w, NULL, rstd, dy, dx, dw, NULL);
+void K(rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, bool sums, void *dx,
+                          void *dw) {
+  norm_backward(rows, n, x, w, NULL, rstd, dy, sums, dx, dw, NULL);
 }
 
 /* ---- tangents. Along tx: with s = mean(z tx),

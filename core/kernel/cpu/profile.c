@@ -76,9 +76,9 @@ MEASURED(scatter_add_rows, (int64_t n, int64_t rows, int64_t w, In dy, const int
 MEASURED(pick, (int64_t rows, int64_t n, In x, const int32_t *ids, Out y), (rows, n, x, ids, y), 0, 2 * rows * E)
 MEASURED(unpick, (int64_t rows, int64_t n, In dy, const int32_t *ids, Out dx), (rows, n, dy, ids, dx), 0, 2 * rows * E)
 MEASURED(layer_norm, (int64_t rows, int64_t n, double eps, In x, In w, In b, Out y, Out mean, Out r), (rows, n, eps, x, w, b, y, mean, r), 8 * rows * n, 2 * rows * n * E)
-MEASURED(layer_norm_backward, (int64_t rows, int64_t n, In x, In w, In m, In r, In dy, Out dx, Out dw, Out db), (rows, n, x, w, m, r, dy, dx, dw, db), 14 * rows * n, 3 * rows * n * E)
+MEASURED(layer_norm_backward, (int64_t rows, int64_t n, In x, In w, In m, In r, In dy, bool sums, Out dx, Out dw, Out db), (rows, n, x, w, m, r, dy, sums, dx, dw, db), 14 * rows * n, 3 * rows * n * E)
 MEASURED(rms_norm, (int64_t rows, int64_t n, double eps, In x, In w, Out y, Out r), (rows, n, eps, x, w, y, r), 4 * rows * n, 2 * rows * n * E)
-MEASURED(rms_norm_backward, (int64_t rows, int64_t n, In x, In w, In r, In dy, Out dx, Out dw), (rows, n, x, w, r, dy, dx, dw), 11 * rows * n, 3 * rows * n * E)
+MEASURED(rms_norm_backward, (int64_t rows, int64_t n, In x, In w, In r, In dy, bool sums, Out dx, Out dw), (rows, n, x, w, r, dy, sums, dx, dw), 11 * rows * n, 3 * rows * n * E)
 MEASURED(norm_tangent, (int64_t rows, int64_t n, In x, In w, In m, In r, In tx, In tw, In tb, Out ty), (rows, n, x, w, m, r, tx, tw, tb, ty), 12 * rows * n, 3 * rows * n * E)
 MEASURED(norm_backward_tangent, (int64_t rows, int64_t n, In x, In w, In m, In r, In dy, In tx, In tw, In tdy, Out tdx, Out tdw, Out tdb),
          (rows, n, x, w, m, r, dy, tx, tw, tdy, tdx, tdw, tdb), 30 * rows * n, 5 * rows * n * E)
