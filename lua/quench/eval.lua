@@ -73,6 +73,7 @@ local function blocks_of(ids, o)
 end
 
 function M.text(model, text, given)
+  options.need_model("q.eval.text", model)
   local o = text_options(given)
   if o.stride and o.stride > o.block then options.fail("q.eval.text: stride %d is more than block %d", o.stride, o.block) end
   return q.scope(q.no_grad, function()
@@ -194,6 +195,7 @@ local function argmax(list)
 end
 
 function M.choice(model, items, given)
+  options.need_model("q.eval.choice", model)
   local o = with_prefix(model, choice_options(given))
   local questions = {}
   for i, record in ipairs(records_of(items, o.limit)) do questions[i] = read_choice(record, i) end
@@ -234,6 +236,7 @@ end
 local pairs_options = spec_with("q.eval.pairs")
 
 function M.pairs(model, items, given)
+  options.need_model("q.eval.pairs", model)
   local o = with_prefix(model, pairs_options(given))
   local list, sequences = records_of(items, o.limit), {}
   for i, record in ipairs(list) do

@@ -97,6 +97,12 @@ local function has_type(v, types)
   end
 end
 
+--- Raises unless v is a model; name: the function that was given it.
+function options.need_model(name, v)
+  if type(v) == "table" and type(v.linears) == "function" then return end
+  options.fail("%s: a model expected, as q.models.new and q.models.load give one, got %s", name, describe(v))
+end
+
 --- nil, or what is wrong with value for this entry.
 function options.complaint(entry, v)
   local name, types = entry[1], entry[2]

@@ -180,6 +180,7 @@ local o = q.options
 help.add{"q.options.spec", o.spec, "spec(name, entries) -> spec", "Declares the options of a function; spec(given) checks and completes a table.",
   text = "Entries are {name, type, default=, required=, min=, max=, above=, below=, choices=, doc=, unit=, check=, excludes=}.",
   example = 'local spec = q.options.spec("blur", {{"width", "integer", default = 3, min = 1, doc = "taps"}})\nlocal o = spec{width = 5}'}
+help.add{"q.options.need_model", o.need_model, "need_model(name, value)", "Raises an error in the name of a function unless value is a model."}
 help.add{"q.options.pattern_check", o.pattern_check, "pattern_check(name) -> check", "A check for options that are Lua patterns, or lists of such."}
 help.add{"q.options.nearest", o.nearest, "nearest(word, names) -> name", "The name that a misspelled word may mean, or nil."}
 help.add{"q.options.suggest", o.suggest, "suggest(word, names) -> text", "\" (did you mean 'x'?)\" or an empty text."}

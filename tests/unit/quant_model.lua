@@ -113,6 +113,38 @@ tap.test("all problems at once, before anything is done", function(t)
   t.equal(nn.observe, nil, "no observer is left behind")
 end)
 
+tap.test("arguments of another kind", function(t)
+  local m, ids, quant = tiny(), some_ids(2, 8), q.quant
+  local function fails(pattern, fn, ...)
+    local given = {...}
+    t.fails(function() fn(unpack(given, 1, 4)) end, pattern, pattern, true)
+    local _, message = pcall(fn, unpack(given, 1, 4))
+    t.ok(not message:find("attempt to", 1, true), "and not in Lua's words", message)
+  end
+  for name, fn in pairs{quantize = quant.quantize, qat = quant.qat, export = quant.export, sensitivity = quant.sensitivity,
+      calibrate = quant.calibrate, rotate = quant.rotate, save = quant.save} do
+    fails("q.quant." .. name .. ": a model expected", fn, nil)
+    fails("q.quant." .. name .. ": a model expected", fn, q.zeros(2))
+  end
+  for name, fn in pairs{text = q.eval.text, choice = q.eval.choice, pairs = q.eval.pairs} do
+    fails("q.eval." .. name .. ": a model expected", fn, 5)
+  end
+  fails("q.models.load: a folder expected, got nil", q.models.load)
+  fails("q.models.save: a folder expected, got nil", m.save, m)
+  fails("calibration must be token ids", quant.quantize, m, {calibration = {ids, 5}})
+  fails("inputs must be what q.quant.calibrate gives", quant.quantize, m, {inputs = {}})
+  fails("override: 'dense' needs a table", quant.quantize, m, {method = "rtn", override = {dense = 3}})
+  fails("override: '[' is no Lua pattern", quant.quantize, m, {method = "rtn", override = {["["] = {bits = 3}}})
+  fails("no format 'f00'", quant.quantize, m, {method = "rtn", activations = "f00"})
+  fails("no format 'foo'", quant.quantize, m, {method = "rtn", kv = "foo"})
+  fails("a list of numbers expected, got string", quant.levels, "abc")
+  fails("level 2 is no number but a string", quant.levels, {1, "a"})
+  fails("a function of one number expected, got number", quant.rule, 5)
+  fails("the report that came with the value", quant.pack, q.zeros(2, 4), "int4", {})
+  fails("the parts that q.quant.pack gave", quant.unpack)
+  fails("unknown option 'bitz'", quant.probe, {formats = {a = {method = "rtn", bitz = 3}}, held_out = ids})
+end)
+
 tap.test("the report as a figure", function(t)
   local m, ids = tiny(), some_ids(4, 16)
   local report = select(2, q.quant.quantize(m, {bits = 3, calibration = ids}))

@@ -197,6 +197,7 @@ return function(models)
   })
 
   function M.load(dir, given)
+    if type(dir) ~= "string" then options.fail("q.models.load: a folder expected, got %s", type(dir)) end
     local o = spec(given)
     local name, config, raw = M.config(dir, o.config)
     config.dtype = o.dtype
@@ -320,6 +321,7 @@ return function(models)
   end
 
   function M.save(m, dir, given)
+    if type(dir) ~= "string" then options.fail("q.models.save: a folder expected, got %s", type(dir)) end
     local o = save_spec(given)
     if m.lazy then options.fail("q.models.save: a lazy model has nothing in memory to save; q.disk.quantize writes one") end
     return M.write_model(m, dir, o)

@@ -13,6 +13,9 @@ local M = {public = {"calibrate"}}
 function M.batches(calibration, size)
   local list = {}
   local function add(ids)
+    if type(ids) ~= "userdata" or not ids.ndim or ids:ndim() > 2 or ids:ndim() == 0 then
+      options.fail("q.quant: calibration must be token ids (N, T), or a list of such")
+    end
     if ids:ndim() == 1 then ids = ids:view(1, -1) end
     for i = 1, ids:size(1), size do list[#list + 1] = ids:narrow(1, i, math.min(size, ids:size(1) - i + 1)) end
   end
@@ -81,6 +84,7 @@ local spec = options.spec("q.quant.calibrate", {
 
 --- q.quant.calibrate(model, ids, options) -> statistics of every linear layer's inputs.
 function M.calibrate(model, ids, o)
+  options.need_model("q.quant.calibrate", model)
   o = spec(o)
   local batches = M.batches(ids, o.batch)
   local by_layer, order, result = {}, {}, setmetatable({inputs = {}}, Seen)

@@ -90,7 +90,11 @@ local levels = with_shared("q.quant.levels", {{"name", "string", default = "leve
 --- q.quant.levels(list, options): the user's own grid.
 function M.levels(list, o)
   o = levels(o)
-  if type(list) == "userdata" then list = list:totable() end
+  if type(list) == "userdata" and list.totable then list = list:totable() end
+  if type(list) ~= "table" then options.fail("q.quant.levels: a list of numbers expected, got %s", type(list)) end
+  for i, x in ipairs(list) do
+    if type(x) ~= "number" then options.fail("q.quant.levels: level %d is no number but a %s", i, type(x)) end
+  end
   return changed(c.levels(o.name, list), o)
 end
 
@@ -119,6 +123,7 @@ local rule = with_shared("q.quant.rule", {
 --- q.quant.rule(fn, options): the user's own rounding, a staircase x -> level.
 function M.rule(fn, o)
   o = rule(o)
+  if type(fn) ~= "function" then options.fail("q.quant.rule: a function of one number expected, got %s", type(fn)) end
   local span = 1.25 * o.reach
   local found, steps = {fn(-span)}, {}
   local x = -span

@@ -28,15 +28,26 @@ local function method_names()
   return names
 end
 
+local patterns_of = options.pattern_check "override"
+
+local function override_check(v)
+  for pattern, o in pairs(v) do
+    if type(o) ~= "table" then return ("override: '%s' needs a table of options"):format(tostring(pattern)) end
+    local wrong = patterns_of(pattern)
+    if wrong then return wrong end
+  end
+end
+
 local own = {
   {"method", "string", default = "gptq", choices = method_names(), doc = "how weights are quantized"},
   {"calibration", "tensor|list", doc = "token ids (N, T), or a list of such; most methods need some"},
-  {"inputs", "table", doc = "what q.quant.calibrate measured, instead of calibration: nothing is run"},
+  {"inputs", "table", doc = "what q.quant.calibrate measured, instead of calibration: nothing is run",
+    check = function(v) return type(v.inputs) ~= "table" and "inputs must be what q.quant.calibrate gives" or nil end},
   {"batch", "integer", default = 8, min = 1, doc = "calibration sequences at a time"},
   {"head", "boolean", default = false, doc = "quantize the output head too"},
   {"true_sequential", "boolean", default = true, doc = "inputs of each stage after the stages before it; false: once a block"},
   {"skip", "list", default = {}, doc = "Lua patterns of names that stay as they are", check = options.pattern_check "skip"},
-  {"override", "table", default = {},
+  {"override", "table", default = {}, check = override_check,
     doc = "pattern of names -> options for them, e.g. {dense = {bits = 8}}; several apply in alphabetical order"},
   {"activations", "any", doc = "a format for the inputs of each quantized layer when the model runs, one scale a token, e.g. q.quant.int(4)"},
   {"kv", "any", doc = "a format for keys and values, one scale a token and head"},
@@ -72,11 +83,13 @@ local function spec_of(name)
   return specs[name], method
 end
 
---- The checked options of q.quant.quantize, its method, and its spec. A format that does not exist is an error here, once.
+--- The checked options of q.quant.quantize, its method, and its spec. Formats that do not exist are errors here, once.
 function M.options_of(given)
   local spec, method = spec_of(given.method or "gptq")
   local o = spec(given)
   if not method.own_formats then format.of_options(o) end
+  if o.activations then format.format(o.activations) end
+  if o.kv then format.format(o.kv) end
   return o, method, spec
 end
 
@@ -367,6 +380,7 @@ function Work:summary() return summary(self.report) end
 
 --- q.quant.quantize(model, options) -> a new model, report.
 function M.quantize(model, given)
+  options.need_model("q.quant.quantize", model)
   given = given or {}
   local o, method, spec = M.options_of(given)
   check_all(stages_of(model:linears(o.head), given, o, spec), method, o)

@@ -12,7 +12,7 @@ local parts = {"codes", "scale", "zero", "extra", "group_index"}
 --- q.quant.pack(value, format, report) -> {codes=, scale=, zero=, extra=, group_index=, shape=, format=, bytes=}
 function M.pack(value, what, report)
   local f = format.format(what)
-  if type(report) ~= "table" then options.fail("q.quant.pack: the report that came with the value is needed (its scales)") end
+  if type(report) ~= "table" or not report.scale then options.fail("q.quant.pack: the report that came with the value is needed (its scales)") end
   local packed = c.pack(value:contiguous(), f, report)
   packed.shape, packed.format, packed.bytes = value:shape(), f, 0
   for _, key in ipairs(parts) do
@@ -30,7 +30,10 @@ help.add{"q.quant.pack", M.pack, "pack(value, format, report) -> parts",
     .. "print(parts.bytes * 8 / y:numel(), report.bits)", see = {"q.quant.unpack"}}
 
 --- q.quant.unpack(parts) -> value
-function M.unpack(packed) return c.unpack(packed, format.format(packed.format), packed.shape) end
+function M.unpack(packed)
+  if type(packed) ~= "table" or not packed.codes then options.fail("q.quant.unpack: the parts that q.quant.pack gave are needed") end
+  return c.unpack(packed, format.format(packed.format), packed.shape)
+end
 
 help.add{"q.quant.unpack", M.unpack, "unpack(parts) -> tensor", "The values of a packed weight, to the last bit those that were packed.",
   errors = "parts that do not fit the shape and the format",

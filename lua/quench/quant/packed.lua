@@ -143,6 +143,7 @@ local spec = options.spec("q.quant.save", {
 
 --- q.quant.save(model, report, folder, options) -> {bytes =, weights =, bits =}
 function M.save(model, report, folder, given)
+  options.need_model("q.quant.save", model)
   local o = spec(given)
   if type(report) ~= "table" or not report[1] then options.fail("q.quant.save: the report of q.quant.quantize is needed") end
   return q.no_grad(q.scope, function()

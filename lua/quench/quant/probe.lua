@@ -39,13 +39,13 @@ local function needs_inputs(o) return next(methods[o.method or "gptq"].needs) ~=
 --- q.quant.probe(options) -> a probe for q.train.
 function M.probe(given)
   local o = spec(given)
-  local wanted, first = false, nil
+  local wanted = false
   for name, f in pairs(o.formats) do
     if type(f) ~= "table" then options.fail("q.quant.probe: formats.%s must be a table of options of q.quant.quantize", tostring(name)) end
-    first = first or model.spec_of(f.method or "gptq") -- an unknown method is an error now, not at step 200
+    model.options_of(f) -- an unknown method or option is an error now, not at step 200
     wanted = wanted or needs_inputs(f)
   end
-  if not first then options.fail("q.quant.probe: formats is empty") end
+  if not next(o.formats) then options.fail("q.quant.probe: formats is empty") end
   if wanted and not o.calibration then options.fail("q.quant.probe: these methods need calibration = token ids") end
   local held, seen, age = calibration.batches(o.held_out, o.batch), nil, 0
 

@@ -82,6 +82,7 @@ end
 
 --- q.quant.qat(model, options) -> the same model.
 function M.qat(model, given)
+  options.need_model("q.quant.qat", model)
   local o = spec(given)
   if (o.weight_format or o.act_format) and o.scheme ~= "ste" then
     options.fail("q.quant.qat: weight_format and act_format go with scheme = 'ste', not '%s'", o.scheme)
@@ -117,6 +118,7 @@ help.add{"q.quant.qat", M.qat, "qat(model, options) -> model",
 
 --- q.quant.export(model) -> an ordinary model with the weights that training rounded to.
 function M.export(model)
+  options.need_model("q.quant.export", model)
   local training = model.quantized_training
   if not training then options.fail("q.quant.export: this model was not made by q.quant.qat") end
   return q.no_grad(function()

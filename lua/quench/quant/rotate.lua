@@ -148,6 +148,7 @@ end
 
 --- q.quant.rotate(model, options) -> a new model with the same function, and the matrix.
 function M.rotate(model, given)
+  options.need_model("q.quant.rotate", model)
   local o = spec(given)
   if not is_rotatable(model.family) then
     options.fail("q.quant.rotate: %s has norms that do not stand in front of linear layers alone; families that can be rotated: %s",

@@ -16,6 +16,7 @@ local spec = options.spec("q.quant.sensitivity", format.with_weight_entries{
 
 --- q.quant.sensitivity(model, ids, options) -> rows, worst first; rows.loss is that of the model as it is.
 function M.sensitivity(model, ids, o)
+  options.need_model("q.quant.sensitivity", model)
   o = spec(o)
   local f = format.of_options(o)
   return q.no_grad(function()
