@@ -42,7 +42,8 @@ local function guarded(fn, ...)
   local arguments, n = {...}, select("#", ...)
   local result
   local ok, message = xpcall(function() result = fn(unpack(arguments, 1, n)) end, function(e)
-    return trace and debug.traceback(tostring(e), 2) or tostring(e)
+    local told = require("quench.fault").explain(tostring(e))
+    return trace and debug.traceback(told, 2) or told
   end)
   if ok then return type(result) == "number" and result or 0, result end
   io.stdout:flush()

@@ -60,12 +60,19 @@ add("map", "map(t, f) or map(a, b, f) -> tensor", "A tensor of f(x), or of f(x, 
   {text = "Such a loop runs within a small factor of C. No gradients; q.custom makes an op of it.",
     example = "local stochastic = q.map(w, q.rand(w:shape()), function(x, u) return math.floor(x + u) end)", see = {"q.custom"}})
 local custom = [[
-forward(...) takes and gives tensors; vjp(gradients, inputs, outputs) gives the gradients of the inputs and
-jvp(tangents, inputs, outputs) the tangents of the outputs. Both are written with ops, so the op can be
-differentiated again.]]
-add("custom", "custom{forward=, vjp=, jvp=} -> function", "An operation written in Lua, with its derivatives.",
-  {text = custom, see = {"q.map", "q.grad"}})
-help.add{"q.function", nil, 'q["function"]{forward=, vjp=, jvp=} -> function', "The same as q.custom.", see = {"q.custom"}}
+forward(ctx, a, b, ...) gives the output, a tensor, and may keep things in the table ctx. vjp(ctx, g) gives the gradients of
+the inputs from that of the output, jvp(ctx, ta, tb, ...) the tangent of the output from those of the inputs (false: zero);
+both find ctx.inputs and ctx.output there. They are written with ops, so the op can be differentiated again.]]
+add("custom", "custom{name=, forward=, vjp=, jvp=} -> function", "An operation written in Lua, with its derivatives.",
+  {text = custom, see = {"q.map", "q.grad"}, errors = "forward that gives no tensor; a rule that is asked for and is not there",
+    example = [[
+local cube = q.custom{name = "cube", forward = function(ctx, x) return x * x * x end,
+  vjp = function(ctx, g) return g * ctx.inputs[1] ^ 2 * 3 end,
+  jvp = function(ctx, t) return t * ctx.inputs[1] ^ 2 * 3 end}
+local x = q.tensor{1, 2, 3}:requires_grad()
+local slope = q.grad(cube(x):sum(), {x}, {create_graph = true})[1]
+print(slope, q.grad(slope:sum(), {x})[1]) -- 3 12 27, and 6 12 18]]})
+help.add{"q.function", nil, 'q["function"]{name=, forward=, vjp=, jvp=} -> function', "The same as q.custom.", see = {"q.custom"}}
 
 -- ---- methods ------------------------------------------------------------------
 

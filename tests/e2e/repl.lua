@@ -80,6 +80,35 @@ tap.test("errors in functions typed before", function(t)
   end
 end)
 
+-- A function as Quench has them, which checks nothing; one that calls it; one that ends in a call of it.
+local unchecked = [[
+q.wider = loadstring("return function(width, o) return (width + 1) end", "=quench/made_up.lua")()
+q.twice = loadstring("return function(width) return 2 * q.wider(width) end", "=quench/made_up.lua")()
+q.tail = loadstring("local function inner(width) return (width + 1) end return function(a) return inner(a) end", "=quench/made_up.lua")()
+help = require "quench.help"
+for _, name in ipairs{"wider", "twice"} do help.add{"q." .. name, q[name], name .. "(width)", "Made up."} end
+]]
+
+tap.test("errors inside Quench", function(t)
+  local inside = "attempt to perform arithmetic on local 'width' (a nil value)"
+  for input, expected in pairs{
+    ["q.wider(no)"] = ("error: q.wider: %s; called with width = nil [quench/made_up.lua:1]\n   1 | q.wider(no)\n         ^~~~~\n"):format(inside),
+    ["width = q.twice(nosuch)"] = "called with width = nil [quench/made_up.lua:1]\n   1 | width = q.twice(nosuch)\n                 ^~~~~\n",
+    ["(q.tail())"] = ("error: tail: %s [quench/made_up.lua:1]\n   1 | (q.tail())\n          ^~~~\n"):format(inside), -- whose argument is gone
+    ["q.wider(q.ones(2, 3) == 3 and 1)"] = "on local 'width' (a boolean value); called with width = false [",
+    ["q.wider({})"] = "called with width = a table [", ["q.wider('wide')"] = 'called with width = "wide" [',
+    ["q.train{}"] = "error: q.train: model is required", -- what is checked needs no explanation
+  } do
+    local out, err = prompt(unchecked .. input)
+    t.ok(err:find(expected, 1, true), input, out .. err)
+  end
+  local out = prompt(unchecked .. "q.wider()\n:trace")
+  t.ok(out:find("^quench/made_up.lua:1: attempt"), ":trace has the place", out)
+  q.system.write_file(home .. "/wider.lua", unchecked .. "q.wider()\n")
+  local _, err = sh(("cd %s && $Q wider.lua"):format(home))
+  t.equal(err, ("quench: wider.lua:6: q.wider: %s; called with width = nil [quench/made_up.lua:1]\n"):format(inside), "in a file")
+end)
+
 tap.test("earlier results", function(t)
   local out = prompt "1\n2;\n'three'\nans2, ans1\nans3"
   t.equal(out, '1\n"three"\n1\n2\n1\n', "ans1 is the one before ans")

@@ -100,9 +100,10 @@ end
 
 local frames
 local function on_error(message)
+  local told = require("quench.fault").explain(tostring(message))
   blocks.traceback = debug.traceback(tostring(message), 2):gsub("\n\t%[C%]: in function 'xpcall'\n\tquench/repl/blocks%.lua.*", "")
   frames = user_frames(3)
-  return tostring(message)
+  return told
 end
 
 --- After Ctrl-C the terminal's line holds "^C".

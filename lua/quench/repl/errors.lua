@@ -96,6 +96,7 @@ end
 
 --- Where in the line the message points: first column, last column, and the nearest name if it is a misspelling.
 local function locate(message, line)
+  if message:find("%[quench/[^%]]+%]$") then return operation(message, line) end -- what it names is in there, see fault.lua
   local first, last, suggestion = missing_name(message, line)
   if first then return first, last, suggestion end
   local token = message:match("near '(.+)'$")
