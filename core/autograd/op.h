@@ -188,6 +188,8 @@ Tensor *op_hadamard(Tensor *x, int64_t block, bool transpose); /* blocks of the 
 /* --- ops: networks (ops/norm.c, loss.c, rotary.c, attention.c, dropout.c, conv.c) --- */
 Tensor *op_layer_norm(Tensor *x, Tensor *w, Tensor *b, double eps); /* w, b may be NULL */
 Tensor *op_rms_norm(Tensor *x, Tensor *w, double eps);
+Tensor *op_layer_norm_add(Tensor *x, Tensor *w, Tensor *b, double eps, Tensor *r); /* + r (x's shape) in the same pass; r may be NULL */
+Tensor *op_rms_norm_add(Tensor *x, Tensor *w, double eps, Tensor *r);
 Tensor *op_cross_entropy(Tensor *logits, Tensor *targets);          /* (..., V), (...) i32, < 0 ignored -> mean nats */
 Tensor *op_rotary(Tensor *x, Tensor *cosines, Tensor *sines, int64_t rotated, bool interleaved); /* x (B, T, H, W) */
 Tensor *op_attention(Tensor *q, Tensor *k, Tensor *v, double scale, int64_t window); /* (B, T, H, W); causal */

@@ -163,16 +163,17 @@ typedef struct Kernels {
   void (*pick)(int64_t rows, int64_t n, const void *x, const int32_t *ids, void *y);          /* y[i] = x[i, ids[i]] */
   void (*unpick)(int64_t rows, int64_t n, const void *dy, const int32_t *ids, void *dx);      /* adds into dx */
 
-  /* --- norm.c: x is (rows, n) dense; weight and bias may be NULL --- */
-  void (*layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, void *y, void *mean, void *rstd);
+  /* --- norm.c: x is (rows, n) dense; weight, bias and add (rows, n), which joins y in the same pass, may be NULL --- */
+  void (*layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, const void *add, void *y,
+                     void *mean, void *rstd);
   void (*layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
                               bool sums, void *dx, void *dw, void *db); /* any of the three may be NULL; all are overwritten, but where `sums`, dx is added to */
-  void (*rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
+  void (*rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *add, void *y, void *rstd);
   void (*rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, bool sums,
                             void *dx, void *dw);
   /* tangents of both norms (mean NULL: RMS) and of their backward passes; a NULL tangent is zero, a NULL result is not made */
   void (*norm_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd,
-                       const void *tx, const void *tw, const void *tb, void *ty);
+                       const void *tx, const void *tw, const void *tb, const void *tadd, void *ty);
   void (*norm_backward_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
                                 const void *tx, const void *tw, const void *tdy, void *tdx, void *tdw, void *tdb);
 

@@ -3,12 +3,13 @@
 #include "bind/modules.h"
 #include "kernel/kernel.h"
 
-static int layer_norm(lua_State *L) { /* nn.layer_norm(x, weight, bias, eps = 1e-5) */
-  return bind_push_tensor(L, op_layer_norm(bind_tensor(L, 1), bind_opt_tensor(L, 2), bind_opt_tensor(L, 3), luaL_optnumber(L, 4, 1e-5)));
+static int layer_norm(lua_State *L) { /* nn.layer_norm(x, weight, bias, eps = 1e-5, residual) */
+  return bind_push_tensor(L, op_layer_norm_add(bind_tensor(L, 1), bind_opt_tensor(L, 2), bind_opt_tensor(L, 3), luaL_optnumber(L, 4, 1e-5),
+                                               bind_opt_tensor(L, 5)));
 }
 
-static int rms_norm(lua_State *L) { /* nn.rms_norm(x, weight, eps = 1e-5) */
-  return bind_push_tensor(L, op_rms_norm(bind_tensor(L, 1), bind_opt_tensor(L, 2), luaL_optnumber(L, 3, 1e-5)));
+static int rms_norm(lua_State *L) { /* nn.rms_norm(x, weight, eps = 1e-5, residual) */
+  return bind_push_tensor(L, op_rms_norm_add(bind_tensor(L, 1), bind_opt_tensor(L, 2), luaL_optnumber(L, 3, 1e-5), bind_opt_tensor(L, 4)));
 }
 
 static int cross_entropy(lua_State *L) { /* nn.cross_entropy(logits, targets) */

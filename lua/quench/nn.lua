@@ -101,11 +101,13 @@ function nn.rotary_table(time, rotated, theta, dtype, frequencies)
   return angles:cos():to(dtype), angles:sin():to(dtype)
 end
 
-help.add{"q.nn.layer_norm", nn.layer_norm, "q.nn.layer_norm(x, weight or nil, bias or nil, eps = 1e-5) -> tensor",
-  "(x - mean) / sqrt(variance + eps) weight + bias over the last axis.", shapes = "x (..., n), weight and bias (n)",
+help.add{"q.nn.layer_norm", nn.layer_norm, "q.nn.layer_norm(x, weight or nil, bias or nil, eps = 1e-5[, residual]) -> tensor",
+  "(x - mean) / sqrt(variance + eps) weight + bias over the last axis; plus residual, in the same pass and with the bits of a sum after it.",
+  shapes = "x and residual (..., n), weight and bias (n)",
   source = "Ba, Kiros and Hinton, 2016", example = "q.nn.layer_norm(q.randn(2, 8), q.zeros(8):fill_(1))", see = {"q.nn.rms_norm"}}
-help.add{"q.nn.rms_norm", nn.rms_norm, "q.nn.rms_norm(x, weight or nil, eps = 1e-5) -> tensor",
-  "x / sqrt(mean of x^2 + eps) weight over the last axis.", shapes = "x (..., n), weight (n)", source = "Zhang and Sennrich, 2019",
+help.add{"q.nn.rms_norm", nn.rms_norm, "q.nn.rms_norm(x, weight or nil, eps = 1e-5[, residual]) -> tensor",
+  "x / sqrt(mean of x^2 + eps) weight over the last axis; plus residual, in the same pass and with the bits of a sum after it.",
+  shapes = "x and residual (..., n), weight (n)", source = "Zhang and Sennrich, 2019",
   example = "q.nn.rms_norm(q.randn(2, 8))", see = {"q.nn.layer_norm"}}
 help.add{"q.nn.cross_entropy", nn.cross_entropy, "q.nn.cross_entropy(logits, targets) -> scalar tensor",
   "Mean over the counted rows of log-sum-exp minus the target's logit, in nats.",

@@ -153,6 +153,11 @@ NET(indexed) {
 }
 NET(layer_normed) { return (void)context, op_layer_norm(op_tanh(x[0]), x[1], x[2], 1e-3); }
 NET(rms_normed) { return (void)context, op_rms_norm(op_tanh(x[0]), x[1], 1e-3); }
+NET(norms_residual) { /* as in the families with norms on the branches */
+  (void)context;
+  Tensor *h = op_layer_norm_add(op_tanh(x[0]), x[1], x[2], 1e-3, op_square(x[0]));
+  return op_rms_norm_add(op_tanh(h), x[1], 1e-3, h);
+}
 NET(norms_beside) { /* the gradient of a norm joins that of what passes it by */
   (void)context;
   Tensor *h = op_tanh(x[0]), *y = op_add(op_square(op_layer_norm(h, x[1], x[2], 1e-3)), h);
@@ -201,6 +206,7 @@ int main(void) {
   hessian("indexing", indexed, NULL, 1, (Shape[]){{2, {3, 4}}});
   hessian("layer_norm", layer_normed, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
   hessian("rms_norm", rms_normed, NULL, 2, (Shape[]){{2, {3, 5}}, {1, {5}}});
+  hessian("norms and residuals", norms_residual, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
   hessian("norms beside a residual", norms_beside, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
   hessian("cross_entropy", likelihood, NULL, 1, (Shape[]){{2, {3, 4}}});
   hessian("attention", attended, NULL, 3, (Shape[]){{4, {1, 3, 2, 2}}, {4, {1, 3, 1, 2}}, {4, {1, 3, 1, 2}}});

@@ -39,8 +39,8 @@ static void difference(Case c, double eps, const double *x, const double *w, con
 typedef struct Data { void *x, *w, *b, *y, *mean, *rstd, *dy, *dx, *dw, *db; } Data;
 
 static void forward(const Kernels *k, Case c, double eps, Data *d) {
-  if (c.centred) k->layer_norm(c.rows, c.n, eps, d->x, d->w, d->b, d->y, d->mean, d->rstd);
-  else k->rms_norm(c.rows, c.n, eps, d->x, d->w, d->y, d->rstd);
+  if (c.centred) k->layer_norm(c.rows, c.n, eps, d->x, d->w, d->b, NULL, d->y, d->mean, d->rstd);
+  else k->rms_norm(c.rows, c.n, eps, d->x, d->w, NULL, d->y, d->rstd);
 }
 static void backward_into(const Kernels *k, Case c, Data *d, bool sums, void *dx) {
   if (c.centred) k->layer_norm_backward(c.rows, c.n, d->x, d->w, d->mean, d->rstd, d->dy, sums, dx, d->dw, d->db);
@@ -139,7 +139,7 @@ static void check_tangent(Case c, int absent) {
   Data d = data_make(k, c, at[0], at[1], c.centred ? at[2] : NULL, at[3]);
   forward(k, c, 1e-5, &d);
   void *ty = to_real(k, size, NULL), *tdx = to_real(k, size, NULL), *tdw = to_real(k, c.n, NULL), *tdb = to_real(k, c.n, NULL);
-  k->norm_tangent(c.rows, c.n, d.x, d.w, d.mean, d.rstd, along[0], along[1], along[2], ty);
+  k->norm_tangent(c.rows, c.n, d.x, d.w, d.mean, d.rstd, along[0], along[1], along[2], NULL, ty);
   k->norm_backward_tangent(c.rows, c.n, d.x, d.w, d.mean, d.rstd, d.dy, along[0], along[1], along[3], tdx, tdw, c.centred ? tdb : NULL);
   const char *names[] = {"tangent of y", "tangent of dx", "tangent of dw", "tangent of db"};
   same_values(k, size, ty, up, 1e-6, names[0]);

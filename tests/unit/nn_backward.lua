@@ -73,4 +73,61 @@ tap.test("the gradient of a norm joins the gradients of its input that came befo
   end
 end)
 
+tap.test("a residual that joins a norm: value, gradients and tangents have the bits of the separate sum", function(t)
+  for _, dtype in ipairs{"f32", "f64"} do
+    for _, n in ipairs{1, 37, 256, 600} do
+      local function normal(name, ...) return q.randn({...}, dtype, q.stream(5, name)) end
+      local x, r, w, b = normal("x", 2, 7, n), normal("r", 2, 7, n), normal("w", n), normal("b", n)
+      local weights, along = normal("weights", 2, 7, n), {normal("tx", 2, 7, n), normal("tr", 2, 7, n), normal("tw", n), normal("tb", n)}
+      for _, p in ipairs{x, r, w, b} do p:requires_grad() end
+      local function everything(fn)
+        local y = fn()
+        local loss = (y * y * weights):sum()
+        local list = {y, q.jvp({y}, {x, r, w, b}, along)[1]}
+        for _, g in ipairs(q.grad(loss, {x, r, w, b})) do list[#list + 1] = g end
+        for i, tensor in ipairs(list) do list[i] = tensor:totable() end
+        return list
+      end
+      local forms = {
+        layer = {function() return nn.layer_norm(x, w, b, 1e-5, r) + 0 * w end, function() return r + nn.layer_norm(x, w, b, 1e-5) + 0 * w end},
+        plain = {
+          function() return nn.layer_norm(x, nil, nil, 1e-5, r) + 0 * w + 0 * b end,
+          function() return r + nn.layer_norm(x, nil, nil, 1e-5) + 0 * w + 0 * b end,
+        },
+        rms = {function() return nn.rms_norm(x, w, 1e-5, r) + 0 * b end, function() return r + nn.rms_norm(x, w, 1e-5) + 0 * b end},
+      }
+      for name, form in pairs(forms) do
+        local joined, separate = everything(form[1]), everything(form[2])
+        for i, part in ipairs{"value", "tangent", "gradient of x", "of the residual", "of w", "of b"} do
+          t.near(joined[i], separate[i], 0, ("%s, %s, width %d: %s"):format(dtype, name, n, part))
+        end
+      end
+    end
+  end
+  local x = q.randn(3, 8)
+  local calls = calls_of(function() nn.rms_norm(x, nil, 1e-5, x) end)
+  t.ok(not calls.binary and calls.rms_norm == 1, "one kernel")
+  t.fails(function() nn.rms_norm(x, nil, 1e-5, q.randn(3, 7)) end, "residual f32 %(3, 7%) does not fit the input f32 %(3, 8%)",
+    "a residual of another shape")
+end)
+
+tap.test("families with norms on the branches: the same bits with and without the sum in the norm", function(t)
+  local ids = q.tensor({{1, 5, 2, 8, 3}, {7, 7, 0, 4, 6}}, "i32")
+  for _, name in ipairs{"olmo2", "olmo3"} do
+    local model = q.models.new(name, {vocab_size = 16, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 2})
+    local function gradients(fn)
+      for _, p in ipairs(model:parameters()) do p.grad = nil end
+      local loss = fn(model.loss, model, ids)
+      loss:backward()
+      local list = {loss:item()}
+      for _, p in ipairs(model:parameters()) do list[#list + 1] = p.grad:totable() end
+      return list
+    end
+    local joined = gradients(function(fn, ...) return fn(...) end)
+    local traced = gradients(function(...) return nn.tracing(function(record, fn, ...) return fn(record, ...) end, ...) end)
+    t.equal(#joined, #traced, name .. ": as many gradients")
+    for i = 1, #joined do t.near(joined[i], traced[i], 0, ("%s: gradient %d"):format(name, i)) end
+  end
+end)
+
 tap.done()

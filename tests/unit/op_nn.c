@@ -15,6 +15,9 @@ static Tensor *norms_beside(Tensor *const *in, void *c) {
   return op_add(op_square(op_rms_norm(y, in[1], 1e-3)), y);
 }
 
+static Tensor *layer_norm_residual(Tensor *const *in, void *c) { return (void)c, op_layer_norm_add(in[0], in[1], in[2], 1e-3, in[3]); }
+static Tensor *rms_norm_residual(Tensor *const *in, void *c) { return (void)c, op_rms_norm_add(in[0], in[1], 1e-3, op_transpose(in[2], 0, 1)); }
+
 static Tensor *targets; /* constants of the functions below; owned by main's pool */
 static Tensor *cosines, *sines;
 
@@ -49,6 +52,8 @@ static void check_norms(void) {
   check_op("layer_norm without weight and bias", layer_norm_plain, NULL, 1, (Shape[]){{2, {3, 4}}});
   check_op("layer_norm of a transposed view, bias alone", layer_norm_bias, NULL, 2, (Shape[]){{2, {4, 3}}, {1, {4}}});
   check_op("norms beside a residual", norms_beside, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}});
+  check_op("layer_norm and a residual", layer_norm_residual, NULL, 4, (Shape[]){{2, {3, 5}}, {1, {5}}, {1, {5}}, {2, {3, 5}}});
+  check_op("rms_norm and a residual that lies otherwise", rms_norm_residual, NULL, 3, (Shape[]){{2, {3, 5}}, {1, {5}}, {2, {5, 3}}});
   check_op("rms_norm", rms_norm, NULL, 2, (Shape[]){{2, {4, 6}}, {1, {6}}});
   check_op("rms_norm without weight", rms_norm_plain, NULL, 1, (Shape[]){{1, {7}}});
 }
@@ -117,6 +122,7 @@ static void check_errors(void) {
   Random r = random_stream(1, "x");
   fails_with(op_layer_norm(x, w, NULL, 1e-5), "layer_norm: weight (5) does not fit the last axis of (3, 4)", "layer_norm: wrong weight");
   fails_with(op_layer_norm(x, single, NULL, 1e-5), "the input is f64, the weight f32", "layer_norm: mixed types");
+  fails_with(op_layer_norm_add(x, NULL, NULL, 0, w), "layer_norm: residual f64 (5) does not fit the input f64 (3, 4)", "layer_norm: wrong residual");
   fails_with(op_rms_norm(x, NULL, -1), "eps", "rms_norm: negative eps");
   fails_with(op_rms_norm(ids, NULL, 0), "rms_norm: the input must hold real numbers", "rms_norm: integers");
   fails_with(op_cross_entropy(x, ids), "4, outside", "cross_entropy: a target beyond the classes");

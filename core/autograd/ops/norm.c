@@ -9,17 +9,19 @@
 
 extern const OpInfo layer_norm_op, rms_norm_op, norm_backward_op;
 
-enum { X, W, B };                     /* inputs of a norm; w and b may be NULL */
+enum { X, W, B, R };                  /* inputs of a norm; w, b and the residual r may be NULL, and b is in RMS norm */
 enum { BX, BW, BDY, BMEAN, BRSTD };   /* inputs of norm_backward */
 
 static int64_t width_of(const Tensor *x) { return x->shape[x->ndim - 1]; }
 static int64_t rows_of(const Tensor *x) { return width_of(x) ? tensor_numel(x) / width_of(x) : 0; }
 static void *data_or_null(const Tensor *t) { return t ? tensor_data(t) : NULL; }
 
-static Status check(const char *op, const Tensor *x, const Tensor *w, const Tensor *b, double eps) {
+static Status check(const char *op, const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Tensor *r) {
   if (!op_check_real(op, x, "the input")) return error_code();
   if (x->ndim < 1 || width_of(x) < 1) return fail(ERR_SHAPE, "%s: the input needs a last axis to normalise, got shape %s", op, shape_text(x));
   if (!(eps >= 0)) return fail(ERR_ARGUMENT, "%s: eps must not be negative, got %g", op, eps);
+  if (r && (!tensor_same_shape(r, x) || r->dtype != x->dtype))
+    return fail(ERR_SHAPE, "%s: residual %s %s does not fit the input %s %s", op, dtype_name(r->dtype), shape_text(r), dtype_name(x->dtype), shape_text(x));
   const Tensor *each[] = {w, b};
   const char *names[] = {"weight", "bias"};
   for (int i = 0; i < 2; i++) {
@@ -104,7 +106,9 @@ const OpInfo norm_backward_op = {"norm_backward", 5, -1, "gradients of layer_nor
 static Status norm_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   if (!g[0]) return OK; /* the statistics are read by norm_backward alone */
   bool centred = n->op == &layer_norm_op;
-  Attributes a = {.ints = {centred, node_needs(n, W), n->inputs > B && node_needs(n, B)}, .reals = {n->attributes.reals[0]}};
+  if (node_needs(n, R)) gin[R] = g[0];
+  if (!node_needs(n, X) && !node_needs(n, W) && !node_needs(n, B)) return OK;
+  Attributes a = {.ints = {centred, node_needs(n, W), node_needs(n, B)}, .reals = {n->attributes.reals[0]}};
   Tensor *in[] = {n->in[X], n->in[W], g[0], centred ? n->out[2] : NULL, n->out[1]}, *out[3], *sum = gradient_so_far(n, X);
   TRY(norm_backward(in, &a, sum, out));
   if (sum) gradient_is_sum(X);
@@ -116,46 +120,51 @@ static Status norm_vjp(Node *n, Tensor *const *g, Tensor **gin) {
 }
 
 static Status norm_jvp(Node *n, Tensor *const *t, Tensor **out) {
-  Tensor *x = op_dense(n->in[X]), *w = op_dense(n->in[W]), *tx = op_dense(t[X]), *tw = op_dense(t[W]), *tb = n->inputs > B ? op_dense(t[B]) : NULL;
-  if (!x || (n->in[W] && !w) || (t[X] && !tx) || (t[W] && !tw) || !(out[0] = op_new_like(x))) return error_code();
+  Tensor *x = op_dense(n->in[X]), *w = op_dense(n->in[W]), *tx = op_dense(t[X]), *tw = op_dense(t[W]), *tb = op_dense(t[B]), *tr = op_dense(t[R]);
+  if (!x || (n->in[W] && !w) || (t[X] && !tx) || (t[W] && !tw) || (t[B] && !tb) || (t[R] && !tr) || !(out[0] = op_new_like(x))) return error_code();
   Tensor *mean = n->op == &layer_norm_op ? n->out[2] : NULL;
   kernels_for(x)->norm_tangent(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), data_or_null(mean), tensor_data(n->out[1]),
-                               data_or_null(tx), data_or_null(tw), data_or_null(tb), tensor_data(out[0]));
+                               data_or_null(tx), data_or_null(tw), data_or_null(tb), data_or_null(tr), tensor_data(out[0]));
   return OK;
 }
 
 static Status norm_compose(Node *n, Tensor *const *in, Tensor **out) {
   Tensor *r, *y = normalised(in[X], n->op == &layer_norm_op, n->attributes.reals[0], &r);
   if (in[W]) y = op_mul(y, in[W]);
-  if (n->inputs > B && in[B]) y = op_add(y, in[B]);
+  if (in[B]) y = op_add(y, in[B]);
+  if (in[R]) y = op_add(in[R], y);
   out[0] = y;
   return y ? OK : error_code();
 }
 
-const OpInfo layer_norm_op = {"layer_norm", 3, 3, "(x - mean) / sqrt(variance + eps) w + b over the last axis", norm_vjp, norm_jvp, norm_compose, false};
-const OpInfo rms_norm_op = {"rms_norm", 2, 2, "x / sqrt(mean square + eps) w over the last axis", norm_vjp, norm_jvp, norm_compose, false};
+const OpInfo layer_norm_op = {"layer_norm", 4, 3, "(x - mean) / sqrt(variance + eps) w + b + r over the last axis", norm_vjp, norm_jvp, norm_compose, false};
+const OpInfo rms_norm_op = {"rms_norm", 4, 2, "x / sqrt(mean square + eps) w + r over the last axis", norm_vjp, norm_jvp, norm_compose, false};
 
-Tensor *op_layer_norm(Tensor *x, Tensor *w, Tensor *b, double eps) {
-  if (!x || check("layer_norm", x, w, b, eps) != OK) return NULL;
-  Tensor *dense = op_dense(x), *dw = op_dense(w), *db = op_dense(b);
-  if (!dense || (w && !dw) || (b && !db)) return NULL;
+Tensor *op_layer_norm_add(Tensor *x, Tensor *w, Tensor *b, double eps, Tensor *r) {
+  if (!x || check("layer_norm", x, w, b, eps, r) != OK) return NULL;
+  Tensor *dense = op_dense(x), *dw = op_dense(w), *db = op_dense(b), *dr = op_dense(r);
+  if (!dense || (w && !dw) || (b && !db) || (r && !dr)) return NULL;
   int64_t rows = rows_of(x);
   Tensor *out[3] = {op_new_like(x), op_new(x->dtype, 1, &rows), op_new(x->dtype, 1, &rows)};
   if (!out[0] || !out[1] || !out[2]) return NULL;
-  kernels_for(x)->layer_norm(rows, width_of(x), eps, tensor_data(dense), data_or_null(dw), data_or_null(db), tensor_data(out[0]),
+  kernels_for(x)->layer_norm(rows, width_of(x), eps, tensor_data(dense), data_or_null(dw), data_or_null(db), data_or_null(dr), tensor_data(out[0]),
                              tensor_data(out[2]), tensor_data(out[1]));
   Attributes a = {.reals = {eps}};
-  return graph_record(&layer_norm_op, 3, (Tensor *[]){x, w, b}, 3, out, &a) == OK ? out[0] : NULL;
+  return graph_record(&layer_norm_op, 4, (Tensor *[]){x, w, b, r}, 3, out, &a) == OK ? out[0] : NULL;
 }
 
-Tensor *op_rms_norm(Tensor *x, Tensor *w, double eps) {
-  if (!x || check("rms_norm", x, w, NULL, eps) != OK) return NULL;
-  Tensor *dense = op_dense(x), *dw = op_dense(w);
-  if (!dense || (w && !dw)) return NULL;
+Tensor *op_layer_norm(Tensor *x, Tensor *w, Tensor *b, double eps) { return op_layer_norm_add(x, w, b, eps, NULL); }
+
+Tensor *op_rms_norm_add(Tensor *x, Tensor *w, double eps, Tensor *r) {
+  if (!x || check("rms_norm", x, w, NULL, eps, r) != OK) return NULL;
+  Tensor *dense = op_dense(x), *dw = op_dense(w), *dr = op_dense(r);
+  if (!dense || (w && !dw) || (r && !dr)) return NULL;
   int64_t rows = rows_of(x);
   Tensor *out[2] = {op_new_like(x), op_new(x->dtype, 1, &rows)};
   if (!out[0] || !out[1]) return NULL;
-  kernels_for(x)->rms_norm(rows, width_of(x), eps, tensor_data(dense), data_or_null(dw), tensor_data(out[0]), tensor_data(out[1]));
+  kernels_for(x)->rms_norm(rows, width_of(x), eps, tensor_data(dense), data_or_null(dw), data_or_null(dr), tensor_data(out[0]), tensor_data(out[1]));
   Attributes a = {.reals = {eps}};
-  return graph_record(&rms_norm_op, 2, (Tensor *[]){x, w}, 2, out, &a) == OK ? out[0] : NULL;
+  return graph_record(&rms_norm_op, 4, (Tensor *[]){x, w, NULL, r}, 2, out, &a) == OK ? out[0] : NULL;
 }
+
+Tensor *op_rms_norm(Tensor *x, Tensor *w, double eps) { return op_rms_norm_add(x, w, eps, NULL); }

@@ -43,14 +43,15 @@ void K(pick)(int64_t rows, int64_t n, const void *x, const int32_t *ids, void *y
 void K(unpick)(int64_t rows, int64_t n, const void *dy, const int32_t *ids, void *dx);
 
 /* norm.c */
-void K(layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, void *y, void *mean, void *rstd);
+void K(layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, const void *add, void *y,
+                   void *mean, void *rstd);
 void K(layer_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
                             bool sums, void *dx, void *dw, void *db);
-void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd);
+void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *add, void *y, void *rstd);
 void K(rms_norm_backward)(int64_t rows, int64_t n, const void *x, const void *w, const void *rstd, const void *dy, bool sums, void *dx,
                           void *dw);
 void K(norm_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *tx,
-                     const void *tw, const void *tb, void *ty);
+                     const void *tw, const void *tb, const void *tadd, void *ty);
 void K(norm_backward_tangent)(int64_t rows, int64_t n, const void *x, const void *w, const void *mean, const void *rstd, const void *dy,
                               const void *tx, const void *tw, const void *tdy, void *tdx, void *tdw, void *tdb);
 

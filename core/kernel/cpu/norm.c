@@ -2,7 +2,8 @@
  * backward passes and the tangents of both.
  *
  * Per row of n values, with r = 1/sqrt(variance + eps):
- *   z = (x - mean) r,   y = w z + b.
+ *   z = (x - mean) r,   y = w z + b,
+ * plus a residual, where there is one, with the bits of a sum made after it.
  * RMS norm is the same with the mean left out, so both share every function here and
  * a NULL mean selects it. Rows run in parallel; a gradient of w or b is a sum over
  * rows and runs in parallel over slabs of columns instead, each summed by one thread
@@ -47,8 +48,19 @@ static void row_scale(int64_t n, const real *x, real m, real r, const real *w, c
   }
 }
 
+/* y = the scaled row + add. The row is rounded before it joins: one expression could round once. */
+static void row_scale_add(int64_t n, const real *x, real m, real r, const real *w, const real *b, const real *add, real *y) {
+  for (int64_t k = 0; k < n; k += PIECE) {
+    real piece[PIECE];
+    const int64_t width = n - k < PIECE ? n - k : PIECE;
+    row_scale(width, x + k, m, r, w ? w + k : NULL, b ? b + k : NULL, piece);
+#pragma omp simd
+    for (int64_t j = 0; j < width; j++) y[k + j] = add[k + j] + piece[j];
+  }
+}
+
 /* mean NULL: RMS norm */
-static void norm(int64_t rows, int64_t n, double eps, const real *x, const real *w, const real *b, real *y, real *mean, real *rstd) {
+static void norm(int64_t rows, int64_t n, double eps, const real *x, const real *w, const real *b, const real *add, real *y, real *mean, real *rstd) {
 #pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
     const real *xi = x + i * n;
@@ -56,16 +68,18 @@ static void norm(int64_t rows, int64_t n, double eps, const real *x, const real 
     real r = 1 / real_sqrt(row_spread(n, xi, m) / (real)n + (real)eps);
     if (mean) mean[i] = m;
     rstd[i] = r;
-    row_scale(n, xi, m, r, w, b, y + i * n);
+    if (add) row_scale_add(n, xi, m, r, w, b, add + i * n, y + i * n);
+    else row_scale(n, xi, m, r, w, b, y + i * n);
   }
 }
 
-void K(layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, void *y, void *mean, void *rstd) {
-  norm(rows, n, eps, x, w, b, y, mean, rstd);
+void K(layer_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *b, const void *add, void *y, void *mean,
+                   void *rstd) {
+  norm(rows, n, eps, x, w, b, add, y, mean, rstd);
 }
 
-void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, void *y, void *rstd) {
-  norm(rows, n, eps, x, w, NULL, y, NULL, rstd);
+void K(rms_norm)(int64_t rows, int64_t n, double eps, const void *x, const void *w, const void *add, void *y, void *rstd) {
+  norm(rows, n, eps, x, w, NULL, add, y, NULL, rstd);
 }
 
 /* ---- backward: with g = w dy, dx = r (g - mean(g) - z mean(g z)) ---- */
@@ -164,10 +178,10 @@ static void row_direction(int64_t n, const real *x, real m, real r, bool centred
   *s = c / (real)n;
 }
 
-/* ty = w tz + tw z + tb; any of tx, tw, tb may be NULL: zero */
+/* ty = w tz + tw z + tb + tadd; any of the tangents may be NULL: zero */
 void K(norm_tangent)(int64_t rows, int64_t n, const void *x_, const void *w_, const void *mean_, const void *rstd_, const void *tx_,
-                     const void *tw_, const void *tb_, void *ty_) {
-  const real *x = x_, *w = w_, *mean = mean_, *rstd = rstd_, *tx = tx_, *tw = tw_, *tb = tb_;
+                     const void *tw_, const void *tb_, const void *tadd_, void *ty_) {
+  const real *x = x_, *w = w_, *mean = mean_, *rstd = rstd_, *tx = tx_, *tw = tw_, *tb = tb_, *tadd = tadd_;
   real *ty = ty_;
 #pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
@@ -183,6 +197,7 @@ void K(norm_tangent)(int64_t rows, int64_t n, const void *x_, const void *w_, co
     }
     for (int64_t j = 0; tw && j < n; j++) yi[j] += tw[j] * ((xi[j] - m) * r);
     for (int64_t j = 0; tb && j < n; j++) yi[j] += tb[j];
+    for (int64_t j = 0; tadd && j < n; j++) yi[j] += tadd[i * n + j];
   }
 }
 

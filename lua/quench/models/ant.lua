@@ -93,8 +93,8 @@ function family.embed(m, ids) return blocks.embed(m, m.embedding, ids) end
 
 function family.block(m, i, h)
   local b = m.blocks[i]
-  h = blocks.add(m, h, blocks.norm(b.norm1, nn.module(b, attention, h, m)))
-  return blocks.add(m, h, blocks.norm(b.norm2, blocks.feed(b.mlp, h)))
+  h = blocks.add_normed(m, h, b.norm1, nn.module(b, attention, h, m))
+  return blocks.add_normed(m, h, b.norm2, blocks.feed(b.mlp, h))
 end
 
 function family.norm(m, h) return blocks.norm(m.final_norm, h) end

@@ -76,13 +76,19 @@ function blocks.layer_norm(m, name, width, eps, layer, how)
   return record
 end
 
-local function normalise(record, x)
-  if record.kind == "rms" then return nn.rms_norm(x, record.weight, record.eps) end
-  return nn.layer_norm(x, record.weight, record.bias, record.eps)
+local function normalise(record, x, residual)
+  if record.kind == "rms" then return nn.rms_norm(x, record.weight, record.eps, residual) end
+  return nn.layer_norm(x, record.weight, record.bias, record.eps, residual)
 end
 
 --- Normalises over the last axis of x.
 function blocks.norm(record, x) return nn.module(record, normalise, x) end
+
+--- h + norm of a branch, with dropout as in blocks.add; in one pass where nothing looks or drops between.
+function blocks.add_normed(m, h, record, branch)
+  if blocks.joins(m) then return normalise(record, branch, h) end
+  return blocks.add(m, h, blocks.norm(record, branch))
+end
 
 -- ---- attention ------------------------------------------------------------
 

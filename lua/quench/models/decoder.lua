@@ -135,8 +135,8 @@ function decoder.new(def)
   if def.placement == "post" then
     function family.block(m, i, h)
       local b = m.blocks[i]
-      h = blocks.add(m, h, blocks.norm(b.norm1, blocks.attend(m, b.attention, h)))
-      return blocks.add(m, h, blocks.norm(b.norm2, feed(m, b.mlp, h)))
+      h = blocks.add_normed(m, h, b.norm1, blocks.attend(m, b.attention, h))
+      return blocks.add_normed(m, h, b.norm2, feed(m, b.mlp, h))
     end
   else
     function family.block(m, i, h)
