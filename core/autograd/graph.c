@@ -36,7 +36,7 @@ static Status ones_like(Tensor *t, Tensor **out) {
   return pool_keep(*out) ? tensor_fill(*out, 1) : error_code();
 }
 
-static Status check_gradient(const Node *n, int i, const Tensor *g) {
+Status node_check_gradient(const Node *n, int i, const Tensor *g) {
   if (tensor_same_shape(g, n->in[i])) return OK;
   return fail(ERR_SHAPE, "gradient of %s: input %d has shape %s, its gradient %s", n->op->name, i + 1, shape_text(n->in[i]), shape_text(g));
 }
@@ -55,15 +55,15 @@ bool node_may_overwrite(const Node *n, int input) {
          maker->op->linear && maker->out[x->output] && maker->out[x->output]->storage == x->storage;
 }
 
-typedef struct Reverse {
-  Walk walk;
-  Tensor **gout;      /* MAX_OUTPUTS a node */
-  bool *useful;       /* a node on the way to a target */
-  int targets;        /* 0: every leaf collects into .grad */
-  Tensor *const *target;
-  Tensor **result;    /* retained */
-  bool free_nodes, held; /* held: the walk has a reference to each node */
-} Reverse;
+bool tangent_may_overwrite(const Tensor *t) {
+  return consuming && t->references == 1 && t->storage->references == 1 && !t->storage->release && tensor_contiguous(t);
+}
+
+bool graph_consume(bool on) {
+  bool old = consuming;
+  consuming = on;
+  return old;
+}
 
 /* Which target this tensor is: leaves by identity, results by node and output; -1: none. */
 static int target_of(const Reverse *r, const Tensor *t) {
@@ -99,7 +99,7 @@ static Tensor **sum_of(Reverse *r, Tensor *t) {
   return !r->targets ? &t->grad : k < 0 ? NULL : &r->result[k];
 }
 
-static Status deliver(Reverse *r, Tensor *t, Tensor *g) {
+Status reverse_deliver(Reverse *r, Tensor *t, Tensor *g) {
   Tensor **sum = sum_of(r, t);
   if (!sum) return OK;
   if (!t->node && !(g = op_contiguous(g))) return error_code(); /* who reads a gradient (optimizers) gets it dense */
@@ -130,14 +130,14 @@ static Status run_vjp(Reverse *r, Node *n, Tensor **gout) {
   if (s != OK) return fail_in("gradient of %s", n->op->name);
   for (int i = 0; i < n->inputs; i++) {
     if (!gin[i] || !node_needs(n, i)) continue;
-    TRY(check_gradient(n, i, gin[i]));
-    if (!call.is_sum[i]) TRY(deliver(r, n->in[i], gin[i]));
+    TRY(node_check_gradient(n, i, gin[i]));
+    if (!call.is_sum[i]) TRY(reverse_deliver(r, n->in[i], gin[i]));
   }
   return OK;
 }
 
 /* Non-leaf targets are complete when their node's turn comes. */
-static Status collect_inner_targets(Reverse *r, Node *n, Tensor **gout) {
+Status reverse_collect(Reverse *r, const Node *n, Tensor *const *gout) {
   for (int k = 0; k < r->targets; k++) {
     const Tensor *t = r->target[k];
     if (t->node == n && gout[t->output]) TRY(accumulate(&r->result[k], gout[t->output]));
@@ -154,7 +154,7 @@ static Status reverse_sweep(Reverse *r) {
     if (!any) continue;
     Pool p = pool_open();
     Status s = interrupt_check();
-    if (s == OK) s = collect_inner_targets(r, n, gout);
+    if (s == OK) s = reverse_collect(r, n, gout);
     if (s == OK && (r->useful[i] || n->freed)) s = run_vjp(r, n, gout);
     pool_close(p);
     for (int k = 0; k < MAX_OUTPUTS; k++) tensor_release(gout[k]), gout[k] = NULL;
@@ -164,7 +164,7 @@ static Status reverse_sweep(Reverse *r) {
   return OK;
 }
 
-static Status reverse_begin(Reverse *r, int outputs, Tensor *const *out, Tensor *const *gout) {
+Status reverse_begin(Reverse *r, int outputs, Tensor *const *out, Tensor *const *gout) {
   TRY(walk_make(&r->walk, outputs, out));
   size_t n = (size_t)r->walk.count + 1;
   r->gout = mem_calloc(n * MAX_OUTPUTS, sizeof *r->gout);
@@ -182,12 +182,12 @@ static Status reverse_begin(Reverse *r, int outputs, Tensor *const *out, Tensor 
     if (!g && tensor_numel(out[i]) != 1)
       return fail(ERR_SHAPE, "grad: output %d of shape %s is not a single number; pass its gradient", i + 1, shape_text(out[i]));
     if (!g) TRY(ones_like(out[i], &g));
-    TRY(deliver(r, out[i], g));
+    TRY(reverse_deliver(r, out[i], g));
   }
   return OK;
 }
 
-static void reverse_end(Reverse *r) {
+void reverse_end(Reverse *r) {
   size_t n = (size_t)r->walk.count;
   for (size_t i = 0; r->gout && i < n * MAX_OUTPUTS; i++) tensor_release(r->gout[i]);
   for (size_t i = 0; r->held && i < n; i++) node_release(r->walk.nodes[i]);
@@ -196,7 +196,7 @@ static void reverse_end(Reverse *r) {
   walk_free(&r->walk);
 }
 
-static Status check_outputs(const char *what, int outputs, Tensor *const *out) {
+Status graph_check_outputs(const char *what, int outputs, Tensor *const *out) {
   for (int i = 0; i < outputs; i++)
     if (!tensor_needs_grad(out[i]))
       return fail(ERR_ARGUMENT, "%s: output %d does not depend on any tensor that requires a gradient (was it made inside no_grad?)", what, i + 1);
@@ -204,7 +204,7 @@ static Status check_outputs(const char *what, int outputs, Tensor *const *out) {
 }
 
 Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inputs, Tensor *const *in, bool create_graph, Tensor **results) {
-  TRY(check_outputs("grad", outputs, out));
+  TRY(graph_check_outputs("grad", outputs, out));
   for (int k = 0; k < inputs; k++) results[k] = NULL;
   Reverse r = {.targets = inputs, .target = in, .result = results};
   if (inputs == 0) return OK;
@@ -226,7 +226,7 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
 }
 
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain) {
-  TRY(check_outputs("backward", 1, &loss));
+  TRY(graph_check_outputs("backward", 1, &loss));
   Reverse r = {.free_nodes = !retain};
   bool was = grad_enable(false), outer = consuming;
   consuming = !retain;

@@ -35,6 +35,8 @@ void node_release(Node *n) {
   releasing = false;
 }
 
+uint64_t graph_mark(void) { return next_id; }
+
 void node_free_content(Node *n) {
   n->freed = true;
   node_clear(n);
@@ -86,6 +88,28 @@ Status graph_record(const OpInfo *op, int inputs, Tensor *const *in, int outputs
   }
   node_release(n);
   return s;
+}
+
+Status node_stand_in(const Node *n, Node **out) {
+  Tensor *in[MAX_INPUTS];
+  for (int i = 0; i < n->inputs; i++) {
+    in[i] = NULL;
+    if (!n->in[i]) continue;
+    TRY(tensor_alias(n->in[i], &in[i]));
+    if (!pool_keep(in[i])) return error_code();
+    in[i]->requires_grad = node_needs(n, i);
+  }
+  Node *s = node_new(n->op, n->inputs, in, &n->attributes);
+  if (!s) return error_code();
+  s->attributes.free_extra = NULL; /* n owns it */
+  s->outputs = n->outputs;
+  for (int i = 0; i < n->outputs; i++) {
+    if (tensor_alias(n->out[i], &s->out[i]) == OK) continue;
+    node_release(s);
+    return error_code();
+  }
+  *out = s;
+  return OK;
 }
 
 bool node_needs(const Node *n, int input) { return tensor_needs_grad(n->in[input]); }

@@ -99,12 +99,28 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
 /* The same into .grad of every leaf (added); frees the graph as it goes unless retain. A rule may then write over what
  * nobody else can see (node_may_overwrite). */
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain);
+/* Tangents of the gradient of a loss along tangents of its inputs: the product of its Hessian and tin, in one pass forward and one
+ * back (autograd/dual.c). The gradient is not recorded. Unless retain, the loss is used up, and values go as the pass back leaves them but for
+ * nodes that something else holds. The same bits as graph_jvp over graph_grad with create_graph. Results are dense. */
+Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, Tensor **results);
+uint64_t graph_mark(void); /* nodes made from now on have this id or a larger one */
 /* Tangents of outputs along tangents of inputs, through the recorded graph. results[i] may be NULL (zero) unless dense. */
 Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in, Tensor *const *tin, bool dense, Tensor **results);
 
 /* Helpers for the rules of fused ops (autograd/compose.c): the rule taken from op->compose. */
 Status node_vjp_by_compose(Node *n, Tensor *const *gout, Tensor **gin);
 Status node_jvp_by_compose(Node *n, Tensor *const *tin, Tensor **tout);
+
+/* A node's gradients and their tangents at once, for the few ops where that saves memory or products over the tangent of a recorded
+ * vjp; with the same bits. Gradients of leaves may be left out: only their tangents are wanted. *applies = false: nothing was done. */
+typedef struct Pair {
+  Tensor *const *gout, *const *tgout; /* of the outputs; a NULL tangent is zero */
+  Tensor *const *tin, *const *tout;   /* tangents of inputs and outputs; tout NULL: not known, of the loss itself */
+  Tensor **gin, **tgin;               /* results */
+} Pair;
+typedef Status (*PairRule)(Node *n, const Pair *p, bool *applies);
+PairRule pair_rule(const OpInfo *op); /* NULL: none */
+bool tangent_may_overwrite(const Tensor *t); /* in such a rule: nobody but this pass holds the tangent */
 
 /* --- the table --- */
 extern const OpInfo *const op_table[]; /* ends with NULL */

@@ -4,16 +4,7 @@
 #include "base/interrupt.h"
 #include "base/mem.h"
 
-typedef struct Forward {
-  Walk walk;
-  Tensor **tangent;  /* MAX_OUTPUTS a node; NULL: zero */
-  int *uses;         /* of each node's tangents still to come */
-  int inputs;
-  Tensor *const *in, *const *tin;
-} Forward;
-
-/* The tangent of a tensor: given, computed, or NULL for zero. */
-static Tensor *tangent_of(const Forward *f, const Tensor *t) {
+Tensor *forward_tangent(const Forward *f, const Tensor *t) {
   if (!tensor_needs_grad(t)) return NULL;
   if (!t->node) {
     int k = walk_find(&f->walk, t);
@@ -26,17 +17,17 @@ static Tensor *tangent_of(const Forward *f, const Tensor *t) {
 }
 
 static void release_use(Forward *f, const Tensor *t) {
-  if (!t || !t->node) return;
+  if (!f->uses || !t || !t->node) return;
   int at = walk_find(&f->walk, t->node);
   if (at < 0 || --f->uses[at] > 0) return;
   for (int k = 0; k < MAX_OUTPUTS; k++) tensor_release(f->tangent[at * MAX_OUTPUTS + k]), f->tangent[at * MAX_OUTPUTS + k] = NULL;
 }
 
-static Status run_jvp(Forward *f, int i) {
+Status forward_step(Forward *f, int i) {
   Node *n = f->walk.nodes[i];
   Tensor *tin[MAX_INPUTS] = {0}, *tout[MAX_OUTPUTS] = {0};
   bool any = false;
-  for (int k = 0; k < n->inputs; k++) any |= (tin[k] = tangent_of(f, n->in[k])) != NULL;
+  for (int k = 0; k < n->inputs; k++) any |= (tin[k] = forward_tangent(f, n->in[k])) != NULL;
   if (any) {
     TRY(node_check(n));
     Status s = n->op->jvp ? n->op->jvp(n, tin, tout) : node_jvp_by_compose(n, tin, tout);
@@ -79,7 +70,7 @@ static Status forward_sweep(Forward *f) {
   for (int i = 0; i < f->walk.count; i++) {
     Pool p = pool_open();
     Status s = interrupt_check();
-    if (s == OK) s = run_jvp(f, i);
+    if (s == OK) s = forward_step(f, i);
     pool_close(p);
     if (s != OK) return s;
   }
@@ -91,7 +82,7 @@ Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in,
   bool was = grad_enable(false);
   Status s = forward_begin(&f, outputs, out);
   if (s == OK) s = forward_sweep(&f);
-  for (int i = 0; i < outputs; i++) results[i] = s == OK ? tensor_retain(tangent_of(&f, out[i])) : NULL;
+  for (int i = 0; i < outputs; i++) results[i] = s == OK ? tensor_retain(forward_tangent(&f, out[i])) : NULL;
   forward_end(&f);
   for (int i = 0; i < outputs && s == OK; i++)
     if (!results[i] && dense) s = tensor_zeros(out[i]->dtype, out[i]->ndim, out[i]->shape, &results[i]);

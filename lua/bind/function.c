@@ -110,7 +110,16 @@ static int apply(lua_State *L) {
   return bind_push_tensor(L, fresh);
 }
 
-static const luaL_Reg functions[] = {{"apply", apply}, {NULL, NULL}};
+/* fresh(fn, ...) -> what fn returns, a tensor, and whether that call is what made it. */
+static int fresh(lua_State *L) {
+  const uint64_t mark = graph_mark();
+  lua_call(L, lua_gettop(L) - 1, 1);
+  const Tensor *t = bind_is_tensor(L, 1) ? bind_tensor(L, 1) : NULL;
+  lua_pushboolean(L, t && t->node && t->node->id >= mark);
+  return 2;
+}
+
+static const luaL_Reg functions[] = {{"apply", apply}, {"fresh", fresh}, {NULL, NULL}};
 
 int bind_open_function(lua_State *L) {
   lua_newtable(L);

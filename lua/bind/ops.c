@@ -316,6 +316,16 @@ static int jvp(lua_State *L) { /* q.jvp({outputs}, {inputs}, {tangents}) -> {tan
   return push_list(L, outs, results);
 }
 
+static int hvp(lua_State *L) { /* q.hvp(loss, {inputs}, {tangents}, {retain=}) -> {tangents of the gradients} */
+  Tensor **out, **in, **tin;
+  int outs = one_or_list(L, 1, &out), ins = one_or_list(L, 2, &in), tins = one_or_list(L, 3, &tin);
+  if (outs != 1) return luaL_error(L, "hvp: one output expected, got %d", outs);
+  if (ins != tins) return luaL_error(L, "hvp: %d inputs and %d tangents", ins, tins);
+  Tensor **results = lua_newuserdata(L, sizeof(Tensor *) * (size_t)(ins + 1));
+  bind_check(L, graph_hvp(out[0], ins, in, tin, lua_istable(L, 4) && bind_field_boolean(L, 4, "retain", 0), results));
+  return push_list(L, ins, results);
+}
+
 /* no_grad(fn, ...), with_grad(fn, ...): calls fn with recording off or on, whatever happens inside. */
 static int with_recording(lua_State *L, bool on) {
   luaL_checkany(L, 1);
@@ -352,7 +362,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
   {"where", where}, {"concat", concat}, {"stack", stack}, {"embedding", embedding}, {"linear", linear}, {"matmul", matmul},
-  {"grad", grad}, {"jvp", jvp}, {"no_grad", no_grad}, {"with_grad", with_grad}, {"is_recording", is_recording}, {"ops", op_list}, {NULL, NULL},
+  {"grad", grad}, {"jvp", jvp}, {"hvp", hvp}, {"no_grad", no_grad}, {"with_grad", with_grad}, {"is_recording", is_recording}, {"ops", op_list}, {NULL, NULL},
 };
 
 void bind_add_ops(lua_State *L) {

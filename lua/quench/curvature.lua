@@ -26,11 +26,16 @@ function curvature.operator(...)
   return operator.hessian(operator_spec.name, loss, params, operator_spec(o))
 end
 
+local function for_one_product(...)
+  local loss, params, o = operator.arguments(...)
+  return operator.hessian(operator_spec.name, loss, params, operator_spec(o), true)
+end
+
 --- One product with the Hessian.
-function curvature.hvp(loss, params, v, o) return curvature.operator(loss, params, o):apply(v) end
+function curvature.hvp(loss, params, v, o) return for_one_product(loss, params, o):apply(v) end
 
 --- d . H d.
-function curvature.quadratic_form(loss, params, d, o) return curvature.operator(loss, params, o):quadratic_form(d) end
+function curvature.quadratic_form(loss, params, d, o) return for_one_product(loss, params, o):quadratic_form(d) end
 
 curvature.matrix = operator.matrix
 curvature.ggn, curvature.fisher = gauss_newton.ggn, gauss_newton.fisher

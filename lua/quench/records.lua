@@ -45,7 +45,12 @@ add("grad", "grad(loss, inputs, options?) -> list", "Gradients of a scalar with 
   {text = "create_graph = true makes the gradients differentiable in turn; gradient = t weighs the outputs of a loss that is no scalar.",
     example = "local w = q.ones(3):requires_grad()\nlocal g = q.grad((w * w):sum(), {w})[1] -- 2 2 2", see = {"q.jvp", "t:backward"}})
 add("jvp", "jvp(outputs, inputs, tangents) -> list", "Tangents of outputs along tangents of the inputs, through the recorded graph.",
-  {text = "Over a gradient made with create_graph it is a Hessian-vector product.", see = {"q.grad"}})
+  {text = "Over a gradient made with create_graph it is a Hessian-vector product.", see = {"q.grad", "q.hvp"}})
+add("hvp", "hvp(loss, inputs, tangents, options?) -> list", "The Hessian of a scalar times a direction, in one pass forward and one back.",
+  {text = "The gradient is not recorded: about half the memory of q.jvp over one that is, and the same bits. The loss is used up, as by\n" ..
+    "t:backward(); retain = true keeps it. For many directions from one graph record the gradient; q.curvature.operator does either.",
+    example = "local w = q.ones(3):requires_grad()\nlocal hv = q.hvp((w * w * w):sum(), {w}, {q.ones(3)})[1] -- 6 6 6",
+    see = {"q.curvature.hvp", "q.jvp"}})
 add("no_grad", "no_grad(fn, ...) -> results", "Calls fn without recording operations.", {see = {"q.with_grad"}})
 add("with_grad", "with_grad(fn, ...) -> results", "Calls fn with recording on, inside q.no_grad too.")
 add("is_recording", "is_recording() -> boolean", "Whether operations are recorded now.")

@@ -69,19 +69,21 @@ local function hvp_case(size, s)
   local function gradient() q.grad(model:loss(ids), parameters) end
   local one = bench.case("gradient", size, gradient, {flops = flops, seconds = seconds})
   local bytes = memory_of(gradient)
-  collectgarbage()
-  collectgarbage()
-  local whole -- graph and product, as the memory of a product from nothing
-  whole = memory_of(function()
-    local operator = q.curvature.operator(model, {batches = {ids}})
-    operator:product(operator.layout:zeros():normal_(q.stream(1, "bench")))
-  end)
-  collectgarbage()
-  collectgarbage()
-  local operator = q.curvature.operator(model, {batches = {ids}})
-  local v = operator.layout:zeros():normal_(q.stream(1, "bench"))
-  bench.case("Hessian-vector product", size, function() operator:product(v) end, {flops = 2 * flops, seconds = seconds,
-    more = more(s, function(median) return {gradients = median / one, memory_in_gradients = whole / bytes} end)})
+  for _, keep in ipairs{true, false} do
+    collectgarbage()
+    collectgarbage()
+    local whole = memory_of(function() -- operator, direction and product
+      local operator = q.curvature.operator(model, {batches = {ids}, keep = keep})
+      operator:product(operator.layout:zeros():normal_(q.stream(1, "bench")))
+    end)
+    collectgarbage()
+    collectgarbage()
+    local operator = q.curvature.operator(model, {batches = {ids}, keep = keep})
+    local v = operator.layout:zeros():normal_(q.stream(1, "bench"))
+    bench.case("Hessian-vector product" .. (keep and "" or ", nothing kept"), size, function() operator:product(v) end, {
+      flops = (keep and 2 or 8 / 3) * flops, seconds = seconds,
+      more = more(s, function(median) return {gradients = median / one, memory_in_gradients = whole / bytes} end)})
+  end
 end
 
 local function lanczos_case(size, s)

@@ -67,6 +67,53 @@ tap.test("the Hessian is the dense one", function(t)
   for i, x in ipairs(q.grad(net.loss(), net.params)) do t.equal(gap(g[i], x), 0, "gradient " .. i) end
 end)
 
+tap.test("products without a recorded gradient", function(t)
+  local net = network()
+  local v = {normal(4, 3), normal(4), normal(2, 4), normal(7, 2)}
+  local kept, anew = curvature.operator(net.loss, net.params, {keep = true}), curvature.operator(net.loss, net.params, {keep = false})
+  local function same(a, b, text)
+    local worst = 0
+    for i, x in ipairs(a) do worst = math.max(worst, gap(x, b[i])) end
+    t.equal(worst, 0, text .. ": the same bits")
+  end
+  same(anew:apply(v), kept:apply(v), "product")
+  same(anew:gradient(), kept:gradient(), "gradient")
+  same(curvature.hvp(net.loss, net.params, v), kept:apply(v), "hvp")
+  same(anew:subset{2, 3}:apply{v[2], v[3]}, kept:subset{2, 3}:apply{v[2], v[3]}, "two of the parameters")
+  local o = {direction = v, progress = false}
+  local a = curvature.quadratic(anew, o)
+  kept:refresh() -- the test moved the parameters and put them back
+  local b = curvature.quadratic(kept, o)
+  t.equal(a.predicted.value, b.predicted.value, "gradient and product of one graph, in the quadratic test")
+  t.equal(curvature.quadratic_form(net.loss, net.params, v).value, kept:quadratic_form(v).value, "a form")
+  t.fails(function() curvature.hvp(function() return net.loss() * (0 / 0) end, net.params, v) end, "the loss of batch 1 is NaN", "NaN")
+  t.fails(function() q.hvp(net.loss(), net.params, {v[1]}) end, "4 inputs and 1 tangents", "too few tangents")
+  t.fails(function() q.hvp(net.loss(), net.params, {v[1], v[2], v[3], v[3]}) end, "its tangent", "another shape")
+end)
+
+tap.test("what a product uses up", function(t)
+  local w, v = normal(5):requires_grad(), {normal(5)}
+  local expected = v[1] * w:detach() * w:detach() * 12
+  local function far(list) return gap(list[1], expected) > 1e-13 end
+  local before = w:square()
+  local loss = (before * before):sum() -- w^4
+  t.ok(not far(q.hvp(loss, {w}, v, {retain = true})) and not far(q.hvp(loss, {w}, v)), "retain keeps the graph")
+  t.fails(function() q.hvp(loss, {w}, v) end, "already used by backward", "without it it is used up")
+  t.near(q.grad((before * 3):sum(), {w})[1]:totable(), (w:detach() * 6):totable(), 1e-14, "but not what was held besides")
+  loss = (before * before):sum()
+  local function given() return loss end
+  t.ok(not far(curvature.hvp(given, {w}, v)) and not far(curvature.hvp(given, {w}, v)), "nor a loss that was there before")
+  local op = curvature.operator(given, {w}, {keep = false})
+  t.ok(not far(op:apply(v)) and not far(op:apply(v)), "also with keep = false")
+  local scalar = q.tensor({2}, "f64"):requires_grad()
+  t.equal(q.hvp(scalar, {scalar}, {q.tensor({1}, "f64")})[1]:item(), 0, "a loss that is its parameter")
+  local inner = w * 2
+  t.near(q.hvp(inner:square():sum() * 0.5, {inner}, v)[1]:totable(), v[1]:totable(), 1e-14, "along a result, not a leaf")
+  t.equal(gap(q.hvp((w * 3):sum(), {w}, v)[1], w:detach() * 0), 0, "a linear loss")
+  t.equal(gap(q.hvp(w:sum(), {before}, v)[1], w:detach() * 0), 0, "what the loss does not depend on")
+  t.fails(function() q.hvp(w * 2, {w}, v) end, "not a single number", "more than one number")
+end)
+
 tap.test("subsets are diagonal blocks", function(t)
   local net = network()
   local op = curvature.operator(net.loss, net.params)

@@ -45,6 +45,9 @@ tap.test("products of every family, against reverse over reverse", function(t)
     local m = model_of(family)
     local params, v = m:parameters(), direction(m)
     local hv = curvature.operator(m, {batches = {ids}}):apply(v)
+    local differ = 0
+    for i, x in ipairs(curvature.operator(m, {batches = {ids}, keep = false}):apply(v)) do differ = math.max(differ, gap(x, hv[i])) end
+    t.equal(differ, 0, family .. ": the same bits without a recorded gradient")
     local inner
     for i, g in ipairs(q.grad(m:loss(ids), params, {create_graph = true})) do
       local part = (g * v[i]):sum()
@@ -54,6 +57,32 @@ tap.test("products of every family, against reverse over reverse", function(t)
     for i, r in ipairs(reference) do worst, size = math.max(worst, gap(hv[i], r)), math.max(size, r:abs():max():item()) end
     t.ok(worst < 1e-9 * size and size > 0, family, worst / size)
   end
+end)
+
+tap.test("memory of a product", function(t)
+  local m = q.models.new("gpt_neox", {vocab_size = 512, hidden_size = 64, num_hidden_layers = 3, num_attention_heads = 2,
+    max_position_embeddings = 64, seed = 2})
+  local text = (q.zeros(8, 65):uniform_(stream, 0, 512)):floor():to("i32")
+  local function peak(fn)
+    collectgarbage()
+    collectgarbage()
+    q.system.reset_peak()
+    local before = q.system.memory().live
+    local result = q.scope(fn)
+    return q.system.memory().peak - before, result
+  end
+  local gradient = peak(function() q.grad(m:loss(text), m:parameters()) end)
+  local function product(keep)
+    return peak(function()
+      local op = curvature.operator(m, {batches = {text}, keep = keep})
+      return op:product(op.layout:zeros():normal_(q.stream(1, "v")))
+    end)
+  end
+  local kept, of_kept = product(true)
+  local anew, of_anew = product(false)
+  t.ok(anew < 2 * gradient, "at most two gradients'", ("%.2f gradients, %.2f with the gradient recorded"):format(anew / gradient, kept / gradient))
+  t.ok(anew < 0.75 * kept, "well below one with the gradient recorded")
+  t.equal(gap(of_anew, of_kept), 0, "with the same bits, in f32 too")
 end)
 
 tap.test("the dense Hessian of a transformer", function(t)

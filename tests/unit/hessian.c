@@ -53,6 +53,25 @@ static bool column(Subject *s, Tensor *const *g, int64_t j, double *forward, dou
   return good;
 }
 
+/* Column j in one pass forward and one back, from a graph of its own, which that uses up. */
+static bool column_at_once(Subject *s, int64_t j, double *out) {
+  Tensor *hv[8];
+  Pool p = pool_open();
+  for (int i = 0; i < s->inputs; i++) tensor_fill(s->along[i], 0);
+  *entry(s, s->along, j) = 1;
+  Tensor *loss = loss_of(s);
+  bool good = loss && graph_hvp(loss, s->inputs, s->in, s->along, false, hv) == OK;
+  if (good) collect(s->inputs, hv, out);
+  pool_close(p);
+  return good;
+}
+
+static int64_t differing(int64_t n, const double *a, const double *b) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i++) count += !(a[i] == b[i]);
+  return count;
+}
+
 /* Column j by differences of the gradient. */
 static void differences(Subject *s, int64_t j, int64_t n, double *out) {
   double up[MOST], down[MOST], *x = entry(s, s->in, j), keep = *x, h = 1e-5;
@@ -74,6 +93,9 @@ static void dense(const char *name, Subject *s, int64_t n, double round) {
     return;
   }
   compare(name, "forward over reverse is reverse over reverse", n * n, forward, reverse, 1e4 * round);
+  for (int64_t j = 0; good && j < n; j++) good = column_at_once(s, j, reverse + j * n);
+  if (!ok(good && !differing(n * n, forward, reverse), "%s: the same bits without a recorded gradient", name))
+    printf("# %s; %d numbers differ\n", good ? "no error" : error_message(), good ? (int)differing(n * n, forward, reverse) : -1);
   for (int64_t j = 0; j < n; j++) differences(s, j, n, numeric + j * n);
   if (round < 1e-10) compare(name, "and is what differences of the gradient say", n * n, forward, numeric, 2e-6);
 }
@@ -187,6 +209,54 @@ NET(replaced) { /* a surrogate with the true slope (which it takes as a constant
 }
 NET(rounded) { return (void)context, op_cast(op_exp(op_cast(op_tanh(x[0]), F32)), F64); }
 
+/* A loss whose nodes have rules for pairs, and others: the logits' gradient and its tangent take the places of the logits and theirs. */
+static Tensor *small_model(Tensor *const *w) {
+  Heading h = {.width = 2, .rotated = 2, .group = 2, .turned = 1};
+  Tensor *x = op_linear_turned(op_rms_norm(w[0], NULL, 1e-5), w[1], NULL, cosines, sines, h);
+  return op_cross_entropy(op_linear(op_linear_activated(op_narrow(x, 1, 0, 3), w[2], NULL, "silu"), w[2], NULL), ids);
+}
+
+/* The product with every allocation failing once; what was allocated is given back (done() counts). */
+static void out_of_memory(void) {
+  Tensor *w[3], *v[3];
+  const Shape shapes[] = {{3, {1, 4, 3}}, {2, {4, 3}}, {2, {4, 4}}};
+  for (int i = 0; i < 3; i++) {
+    double x[17];
+    for (int k = 0; k < 17; k++) x[k] = sin(1 + i + 3 * k);
+    w[i] = tensor_of(F64, shapes[i], x), v[i] = tensor_of(F64, shapes[i], x + 1);
+    w[i]->requires_grad = true;
+  }
+  Tensor *hv[3], *recorded[3], *g[3];
+  Tensor *once = small_model(w);
+  ok(once && graph_grad(1, &once, NULL, 3, w, true, g) == OK && graph_jvp(3, g, 3, w, v, true, recorded) == OK, "a small model's product");
+  Status status = ERR_MEMORY;
+  int n = 0;
+  while (status == ERR_MEMORY && n < 10000) {
+    Pool p = pool_open(), inner = pool_open();
+    Tensor *loss = tensor_retain(small_model(w));
+    pool_close(inner); /* nobody else holds what the loss was made of */
+    pool_keep(loss);
+    mem_fail_at((size_t)++n);
+    status = graph_hvp(loss, 3, w, v, false, hv);
+    mem_fail_at(0);
+    int64_t wrong = 0;
+    for (int i = 0; i < 3 && status == OK; i++) wrong += differing(tensor_numel(hv[i]), tensor_data(hv[i]), tensor_data(recorded[i]));
+    if (status != ERR_MEMORY) ok(status == OK && !wrong && n > 50, "%d allocations failed in turn, then the bits of the recorded way", n - 1);
+    pool_close(p);
+  }
+}
+
+/* The loss's own tangent is not computed: its rule must not take it for zero. */
+static void one_neuron(void) {
+  Tensor *x = tensor_of(F64, (Shape){2, {1, 3}}, (double[]){0.3, -0.2, 0.9}), *w = tensor_of(F64, (Shape){2, {1, 3}}, (double[]){0.7, 0.4, -0.5});
+  Tensor *v = tensor_of(F64, (Shape){2, {1, 3}}, (double[]){1, -2, 0.5}), *g, *recorded, *hv;
+  w->requires_grad = true;
+  Tensor *loss = op_linear_activated(x, w, NULL, "gelu"), *again = op_linear_activated(x, w, NULL, "gelu");
+  bool good = graph_grad(1, &loss, NULL, 1, &w, true, &g) == OK && graph_jvp(1, &g, 1, &w, &v, true, &recorded) == OK;
+  good = good && graph_hvp(again, 1, &w, &v, false, &hv) == OK;
+  ok(good && !differing(3, tensor_data(hv), tensor_data(recorded)) && *(double *)tensor_data(hv) != 0, "a loss that is one neuron");
+}
+
 int main(void) {
   Pool p = pool_open();
   double c[4], s[4];
@@ -215,6 +285,8 @@ int main(void) {
   hessian("hadamard", rotated, NULL, 1, (Shape[]){{2, {2, 4}}});
   hessian("surrogate", replaced, NULL, 1, (Shape[]){{1, {5}}});
   hessian_in(1e-7, "cast", rounded, NULL, 1, (Shape[]){{1, {5}}}); /* f32 inside: differences cannot judge it */
+  out_of_memory();
+  one_neuron();
   for (int i = 0; op_table[i]; i++) ok(was_met(op_table[i]), "%s stood in a gradient whose Hessian was checked", op_table[i]->name);
   pool_close(p);
   return done();

@@ -18,6 +18,18 @@ static double reference_loss(int64_t rows, int64_t n, const double *x, const int
   return total;
 }
 
+/* The gradient over the logits and its tangent over theirs, against the two kernels that leave them. */
+static void check_pair(const Kernels *k, int64_t rows, int64_t n, const double *x, const double *tl, const int32_t *targets, const void *lse,
+                       double mean) {
+  const size_t bytes = (size_t)(rows * n) * k->element;
+  void *logits = to_real(k, rows * n, x), *direction = to_real(k, rows * n, tl), *d = to_real(k, rows * n, NULL), *t = to_real(k, rows * n, NULL);
+  k->cross_entropy_backward(rows, n, logits, targets, lse, mean, d);
+  k->cross_entropy_backward_tangent(rows, n, logits, targets, lse, direction, mean, 0.3 * mean, t);
+  k->cross_entropy_pair(rows, n, logits, targets, lse, mean, 0.3 * mean, direction);
+  ok(!memcmp(logits, d, bytes) && !memcmp(direction, t, bytes), "%s: gradient and tangent in place, at once: the same bits", k->name);
+  mem_free(logits), mem_free(direction), mem_free(d), mem_free(t);
+}
+
 static void check_case(const Kernels *k, int64_t rows, int64_t n, double scale) {
   double *x = random_array(rows * n, scale), *gradient = zero_array(rows * n), *tl = random_array(rows * n, 1), *moved = zero_array(rows * n);
   double *up = zero_array(rows * n), *down = zero_array(rows * n);
@@ -46,6 +58,7 @@ static void check_case(const Kernels *k, int64_t rows, int64_t n, double scale) 
   for (int64_t i = 0; i < rows * n; i++) moved[i] = x[i] - h * tl[i];
   reference_loss(rows, n, moved, targets, down);
   for (int64_t i = 0; i < rows * n; i++) up[i] = (up[i] * (1 + h) - down[i] * (1 - h)) / (2 * h);
+  check_pair(k, rows, n, x, tl, targets, lse, mean);
   void *direction = to_real(k, rows * n, tl), *out = to_real(k, rows * n, NULL);
   k->cross_entropy_backward_tangent(rows, n, logits, targets, lse, direction, mean, mean, out);
   same_values(k, rows * n, out, up, tolerance_of(k, 1e-5 * fmax(1, scale), 1e-8), "tangent of the gradient");

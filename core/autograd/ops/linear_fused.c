@@ -51,6 +51,20 @@ static Status activated_jvp(Node *n, Tensor *const *t, Tensor **out) {
   return out[0] ? OK : error_code();
 }
 
+/* f'(u) g and its tangent, then as linear */
+Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies) {
+  if (!(*applies = p->tout && p->gout[0] && !p->gout[1])) return OK; /* u has no other reader */
+  Tensor *u = n->out[1], *tu = op_dense(p->tout[1]), *g = op_dense(p->gout[0]), *tg = op_dense(p->tgout[0]), *t = NULL;
+  Tensor *through = op_activation_backward(f_of(n), u, g);
+  if (!through || (p->tout[1] && !tu) || (p->tgout[0] && !tg)) return error_code();
+  if ((tu || tg) && !(t = op_new_like(u))) return error_code();
+  if (t)
+    kernels_for(u)->activation_backward_tangent(f_of(n), tensor_numel(u), tensor_data(u), tensor_data(g), tu ? tensor_data(tu) : NULL,
+                                                tg ? tensor_data(tg) : NULL, tensor_data(t));
+  const Pair below = {&through, &t, p->tin, NULL, p->gin, p->tgin};
+  return op_linear_pair(n, &below, applies);
+}
+
 static Status activated_compose(Node *n, Tensor *const *in, Tensor **out) {
   out[1] = op_linear(in[0], in[1], in[2]);
   out[0] = op_unary_named(activation_name(f_of(n)), out[1]);
@@ -153,6 +167,14 @@ static Status turned_jvp(Node *n, Tensor *const *t, Tensor **out) {
   TRY(op_linear_jvp(n, t, &y));
   out[0] = turn_heads(y, n->in[LT_COSINES], n->in[LT_SINES], n->attributes, 1);
   return out[0] ? OK : error_code();
+}
+
+Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies) {
+  Tensor *tg = p->tgout[0], *cosines = n->in[LT_COSINES], *sines = n->in[LT_SINES];
+  Tensor *back = turn_heads(p->gout[0], cosines, sines, n->attributes, -1), *t = tg ? turn_heads(tg, cosines, sines, n->attributes, -1) : NULL;
+  if (!back || (tg && !t)) return error_code();
+  const Pair below = {&back, &t, p->tin, NULL, p->gin, p->tgin};
+  return op_linear_pair(n, &below, applies);
 }
 
 static Status turned_compose(Node *n, Tensor *const *in, Tensor **out) {

@@ -16,11 +16,7 @@ static int64_t classes(const Tensor *logits) { return logits->shape[logits->ndim
 /* 1 / how many targets count (0 where none does), kept in reals[0] of both nodes */
 static double share(int64_t counted) { return counted ? 1.0 / (double)counted : 0; }
 
-static double value_of(const Tensor *scalar) {
-  double v = 0;
-  if (scalar) tensor_get(scalar, (int64_t[]){0, 0, 0, 0, 0, 0, 0, 0}, &v);
-  return v;
-}
+static double value_of(const Tensor *scalar) { return scalar ? kernel_read(scalar->dtype, tensor_data(scalar)) : 0; }
 
 /* --- gradient: dlogits = scale / counted (softmax - onehot) --- */
 
@@ -81,6 +77,18 @@ static Status cross_entropy_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   gin[LOGITS] = cross_entropy_backward(n->in[LOGITS], n->in[TARGETS], g[0], n->out[1], n->attributes.reals[0],
                                        node_may_overwrite(n, LOGITS));
   return gin[LOGITS] ? OK : error_code();
+}
+
+/* Both in the places of the logits and of their tangent, so no third tensor of their size exists. */
+Status op_cross_entropy_pair(Node *n, const Pair *p, bool *applies) {
+  Tensor *x = n->in[LOGITS], *t = p->tin[LOGITS], *ids = op_dense(n->in[TARGETS]);
+  if (!ids) return error_code();
+  if (!(*applies = t && p->gout[0] && !p->gout[1] && node_may_overwrite(n, LOGITS) && tangent_may_overwrite(t))) return OK;
+  const double mean = n->attributes.reals[0];
+  kernels_for(x)->cross_entropy_pair(tensor_numel(ids), classes(x), tensor_data(x), tensor_data(ids), tensor_data(n->out[1]),
+                                     mean * value_of(p->gout[0]), mean * value_of(p->tgout[0]), tensor_data(t));
+  p->gin[LOGITS] = in_place(x), p->tgin[LOGITS] = in_place(t);
+  return p->gin[LOGITS] && p->tgin[LOGITS] ? OK : error_code();
 }
 
 /* the gradient dotted with the tangent */

@@ -206,6 +206,54 @@ Status op_linear_jvp(Node *n, Tensor *const *t, Tensor **out) {
 
 const OpInfo linear_op = {"linear", 4, 1, "x w^T + b + r: x (..., in), w (out, in), b (out) and r (..., out) or absent", op_linear_vjp, op_linear_jvp, NULL, true};
 
+/* The tangent of multiply(a, b); NULL where both tangents are zero. */
+static Status multiply_tangent(Tensor *a, Tensor *ta, Tensor *b, Tensor *tb, Tensor **out) {
+  int ndim;
+  int64_t shape[MAX_DIMS];
+  *out = NULL;
+  if (!a || !b) return error_code();
+  if (!ta && !tb) return OK;
+  if (a->ndim > 2 && b->ndim == 2 && tensor_contiguous(a)) { /* as multiply does it */
+    Tensor *rows = as_rows(ta);
+    if (ta && !rows) return error_code();
+    memcpy(shape, a->shape, sizeof shape);
+    shape[a->ndim - 1] = b->shape[1];
+    TRY(multiply_tangent(as_rows(a), rows, b, tb, out));
+    return (*out = op_reshape(*out, a->ndim, shape)) ? OK : error_code();
+  }
+  TRY(product_shape("matmul", a, b, &ndim, shape));
+  Tensor *y = op_new(a->dtype, ndim, shape);
+  if (!y) return error_code();
+  if (ta) TRY(product_into(y, ta, b, (Joined){0}));
+  if (tb) TRY(product_into(y, a, tb, (Joined){.self = ta != NULL}));
+  *out = y;
+  return OK;
+}
+
+/* As op_linear_vjp and its tangent, but for the gradient of a weight that is a leaf: a third of the products of a gradient. */
+Status op_linear_pair(Node *n, const Pair *p, bool *applies) {
+  Tensor *x = n->in[LX], *w = n->in[LW], *g = p->gout[0], *tg = p->tgout[0];
+  if (!(*applies = x->ndim > 1)) return OK;
+  Tensor *rows = as_rows(x), *t_rows = as_rows(p->tin[LX]), *across = as_rows(g), *t_across = as_rows(tg);
+  if (!rows || (p->tin[LX] && !t_rows) || !across || (tg && !t_across)) return error_code();
+  if (node_needs(n, LX)) {
+    if (!(p->gin[LX] = op_matmul(g, w))) return error_code();
+    TRY(multiply_tangent(g, tg, w, p->tin[LW], &p->tgin[LX]));
+  }
+  if (node_needs(n, LW)) {
+    if (!(across = transposed(across)) || (tg && !(t_across = transposed(t_across)))) return error_code();
+    if (w->node && !(p->gin[LW] = multiply(across, rows))) return error_code();
+    TRY(multiply_tangent(across, t_across, rows, t_rows, &p->tgin[LW]));
+  }
+  if (node_needs(n, LB)) {
+    p->gin[LB] = op_sum_to(g, 1, n->in[LB]->shape);
+    p->tgin[LB] = tg ? op_sum_to(tg, 1, n->in[LB]->shape) : NULL;
+    if (!p->gin[LB] || (tg && !p->tgin[LB])) return error_code();
+  }
+  if (node_needs(n, LR)) p->gin[LR] = g, p->tgin[LR] = tg;
+  return OK;
+}
+
 static Status linear_check(const Tensor *x, const Tensor *w, const Tensor *b, const Tensor *r) {
   if (w->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != w->shape[1])
     return fail(ERR_SHAPE, "linear: input %s does not fit weight %s (out, in)", shape_text(x), shape_text(w));

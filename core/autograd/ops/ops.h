@@ -45,6 +45,12 @@ Status op_linear_into(Tensor *y, Tensor *x, Tensor *w, Joined join); /* y = x w^
 Status op_linear_vjp(Node *n, Tensor *const *g, Tensor **gin);
 Status op_linear_jvp(Node *n, Tensor *const *t, Tensor **out);
 
+/* Rules for pairs (op.h). */
+Status op_linear_pair(Node *n, const Pair *p, bool *applies);
+Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies);
+Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies);
+Status op_cross_entropy_pair(Node *n, const Pair *p, bool *applies);
+
 /* Rows of ops that other files need. */
 extern const OpInfo add_op, mul_op, linear_op, matmul_op;
 

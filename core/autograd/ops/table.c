@@ -1,6 +1,6 @@
-/* table.c - the op table: one line an op. It drives the checks of gradients, tangents
+/* table.c - the op table: one line an op; below it the rules for pairs of gradient and tangent. It drives the checks of gradients, tangents
  * and shapes, the reference pages and the timings; a new op is one file and one line. */
-#include "autograd/op.h"
+#include "autograd/ops/ops.h"
 
 extern const OpInfo *const unary_ops[];
 extern const OpInfo add_op, sub_op, mul_op, div_op, pow_op, maximum_op, minimum_op, where_op;
@@ -23,3 +23,10 @@ const OpInfo *const op_table[] = {
   &surrogate_op, &hadamard_op,
   NULL,
 };
+
+PairRule pair_rule(const OpInfo *op) {
+  if (op == &linear_op) return op_linear_pair;
+  if (op == &linear_activated_op) return op_linear_activated_pair;
+  if (op == &linear_turned_op) return op_linear_turned_pair;
+  return op == &cross_entropy_op ? op_cross_entropy_pair : NULL;
+}

@@ -68,8 +68,8 @@ void K(cross_entropy_backward)(int64_t rows, int64_t n, const void *logits, cons
   }
 }
 
-/* One row of the tangent. The probabilities wait in out between the two loops. */
-static void row_tangent(int64_t n, const real *x, real z, int32_t target, const real *dl, real scale, real dscale, real *out) {
+/* The probabilities p of a row to out, which may be x; returns sum p dl. Never inlined, so that all who call it get the same bits. */
+static __attribute__((noinline)) real row_probabilities(int64_t n, const real *x, real z, const real *dl, real *out) {
   real sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < n; j++) {
@@ -77,6 +77,12 @@ static void row_tangent(int64_t n, const real *x, real z, int32_t target, const 
     out[j] = p;
     sum += dl ? p * dl[j] : 0;
   }
+  return sum;
+}
+
+/* One row of the tangent. The probabilities wait in out between the two loops. */
+static void row_tangent(int64_t n, const real *x, real z, int32_t target, const real *dl, real scale, real dscale, real *out) {
+  const real sum = row_probabilities(n, x, z, dl, out);
   if (dl) {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) out[j] *= scale * (dl[j] - sum) + dscale;
@@ -96,5 +102,28 @@ void K(cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logi
     real *o = out + i * n;
     if (targets[i] < 0) for (int64_t j = 0; j < n; j++) o[j] = 0;
     else row_tangent(n, logit + i * n, lse[i], targets[i], dl ? dl + i * n : NULL, (real)scale, (real)dscale, o);
+  }
+}
+
+/* A row of both: the probabilities take the place of the logits, then the gradient theirs and the tangent that of dl. */
+static void row_pair(int64_t n, real *x, real z, int32_t target, real *dl, real scale, real dscale) {
+  const real sum = row_probabilities(n, x, z, dl, x);
+#pragma omp simd
+  for (int64_t j = 0; j < n; j++) {
+    dl[j] = x[j] * (scale * (dl[j] - sum) + dscale);
+    x[j] *= scale;
+  }
+  dl[target] -= dscale;
+  x[target] -= scale;
+}
+
+void K(cross_entropy_pair)(int64_t rows, int64_t n, void *logits, const int32_t *targets, const void *lse_, double scale, double dscale, void *dl_) {
+  const real *lse = lse_;
+  real *logit = logits, *dl = dl_;
+#pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
+  for (int64_t i = 0; i < rows; i++) {
+    real *x = logit + i * n, *d = dl + i * n;
+    if (targets[i] < 0) for (int64_t j = 0; j < n; j++) x[j] = d[j] = 0;
+    else row_pair(n, x, lse[i], targets[i], d, (real)scale, (real)dscale);
   }
 }

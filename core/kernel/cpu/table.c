@@ -15,7 +15,7 @@ const Kernels K(kernels) = {
   .layer_norm = K(layer_norm), .layer_norm_backward = K(layer_norm_backward), .rms_norm = K(rms_norm), .rms_norm_backward = K(rms_norm_backward),
   .norm_tangent = K(norm_tangent), .norm_backward_tangent = K(norm_backward_tangent),
   .cross_entropy = K(cross_entropy), .cross_entropy_backward = K(cross_entropy_backward),
-  .cross_entropy_backward_tangent = K(cross_entropy_backward_tangent),
+  .cross_entropy_backward_tangent = K(cross_entropy_backward_tangent), .cross_entropy_pair = K(cross_entropy_pair),
   .rotary = K(rotary), .turn = K(turn),
   .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
   .attention_backward_tangent = K(attention_backward_tangent),
