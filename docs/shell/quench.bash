@@ -16,8 +16,23 @@ _quench_values() {
     }'
 }
 
+# Adds options, behind whose = the value follows at once.
+_quench_add_options() {
+  compopt -o nospace
+  COMPREPLY+=($(compgen -W "$(_quench_options "$@")" -- "$word"))
+}
+
+# Adds files, unless an option is being typed. $@: which ones, for compgen. bash quotes what it takes for files, also the = of
+# an option, so that they must not be mixed.
+_quench_files() {
+  if [ "${word#-}" != "$word" ]; then return; fi
+  compopt -o filenames
+  mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen "$@" -- "${word#=}")
+}
+
 _quench() {
   local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
+  COMPREPLY=()
   # bash takes --name=value apart at the sign
   local at=$COMP_CWORD
   if [ "$word" != "=" ]; then at=$((COMP_CWORD - 1)); fi
@@ -25,30 +40,33 @@ _quench() {
     local option=${COMP_WORDS[at - 1]#--} about=("${COMP_WORDS[0]}" "$command")
     if [ "$command" = run ]; then about+=("${COMP_WORDS[2]}"); fi
     COMPREPLY=($(compgen -W "$(_quench_values "$option" "${about[@]}")" -- "${word#=}"))
-    if [ ${#COMPREPLY[@]} -eq 0 ]; then COMPREPLY=($(compgen -f -- "${word#=}")); fi
+    if [ ${#COMPREPLY[@]} -eq 0 ]; then _quench_files -f; fi
     return
   fi
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "run list new show replay watch replication quantize eval trajectory inspect help doctor --help --version --threads= --jit --trace -e -i" -- "$word") $(compgen -f -X '!*.lua' -- "$word"))
+    COMPREPLY=($(compgen -W "run list new show replay watch replication quantize eval trajectory inspect help doctor --help --version --threads= --jit --trace -e -i" -- "$word"))
+    _quench_files -f -X '!*.lua'
     return
   fi
   case $command in
     run)
       if [ "$COMP_CWORD" -eq 2 ]; then
-        COMPREPLY=($(compgen -W "all $("${COMP_WORDS[0]}" list 2>/dev/null | awk '/^[a-z]/ {print $1}')" -- "$word") $(compgen -f -X '!*.lua' -- "$word"))
+        COMPREPLY=($(compgen -W "all $("${COMP_WORDS[0]}" list 2>/dev/null | awk '/^[a-z]/ {print $1}')" -- "$word"))
+        _quench_files -f -X '!*.lua'
       else
-        compopt -o nospace
-        COMPREPLY=($(compgen -W "$(_quench_options "${COMP_WORDS[0]}" run "${COMP_WORDS[2]}")" -- "$word"))
-        if [ "${COMP_WORDS[2]}" = all ]; then COMPREPLY+=($(compgen -f -X '!*.lua' -- "$word")); fi
+        _quench_add_options "${COMP_WORDS[0]}" run "${COMP_WORDS[2]}"
+        if [ "${COMP_WORDS[2]}" = all ]; then _quench_files -f -X '!*.lua'; fi
       fi ;;
     replication | quantize | eval | trajectory)
-      compopt -o nospace
-      COMPREPLY=($(compgen -W "$(_quench_options "${COMP_WORDS[0]}" "$command")" -- "$word"))
-      if [ "$command" != replication ]; then COMPREPLY+=($(compgen -f -- "$word")); fi ;;
-    show | replay) COMPREPLY=($(compgen -f -X '!*.png' -- "$word")) ;;
-    watch) COMPREPLY=($(compgen -W "--once" -- "$word") $(compgen -d -- "$word") $(compgen -f -X '!*.jsonl' -- "$word")) ;;
+      _quench_add_options "${COMP_WORDS[0]}" "$command"
+      if [ "$command" != replication ]; then _quench_files -f; fi ;;
+    show | replay) _quench_files -f -X '!*.png' ;;
+    watch)
+      COMPREPLY=($(compgen -W "--once" -- "$word"))
+      _quench_files -d
+      _quench_files -f -X '!*.jsonl' ;;
     help) COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" help 2>/dev/null | awk '/^  [a-z]/ {print $1}')" -- "$word")) ;;
-    *) COMPREPLY=($(compgen -f -- "$word")) ;;
+    *) _quench_files -f ;;
   esac
 }
-complete -o filenames -F _quench quench
+complete -F _quench quench

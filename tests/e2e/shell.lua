@@ -52,5 +52,25 @@ tap.test("options", function(t)
   end
 end)
 
+tap.test("keys in bash", function(t)
+  local terminal = dofile "tests/terminal.lua"
+  local folder = sh.folder()
+  local begin = "cd %s && mkdir -p bin 'a folder' && ln -sf \"$Q\" bin/quench && PATH=$PWD/bin:$PATH exec bash --norc --noprofile -i"
+  local s = terminal.open(begin:format(folder), {columns = 120, environment = {HOME = folder, PS1 = "ready> "}})
+  if not s then return t.ok(true, "no pseudo-terminals here: not tried") end
+  s:expect "ready> "
+  s:send("source '" .. q.system.directory() .. "/docs/shell/quench.bash'\r")
+  s:expect "ready> "
+  for _, step in ipairs{{"quench run dec\t", "ay "}, {"--sc\t", "ale="}, {"t\t", "iny "}, {"--st\t", "eps="}, {"5 --emi\t", "t="}, {"s\t", "lurm "},
+  } do
+    s:send(step[1])
+    t.ok(s:expect(step[2], 10), step[1]:gsub("\t", "<Tab>"), s.output)
+  end
+  t.ok(not s.output:find("\\=", 1, true), "no sign is quoted", s.output)
+  s:send "\21quench watch a\t" -- Ctrl-U: another line
+  t.ok(s:expect("\\ folder/", 10), "a folder's name is quoted and goes on", s.output)
+  s:close()
+end)
+
 sh.clean()
 tap.done()
