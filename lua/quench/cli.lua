@@ -78,7 +78,7 @@ function commands.quantize(...) return require("quench.quant.command").quantize(
 
 function commands.eval(...) return require("quench.quant.command").eval({...}) end
 
-function commands.inspect(...) return require("quench.quant.command").inspect({...}) end
+function commands.inspect(...) return require("quench.quant.inspection").main({...}) end
 
 function commands.trajectory(...) return require("quench.trajectory.command").main({...}) end
 

@@ -332,7 +332,8 @@ return function(models)
     options = spec, errors = "no config.json; a class without a family; a tensor that is missing, left over, or of another shape, by name",
     example = 'local m = q.models.load("pythia-160m")\nprint(m)', see = {"q.models.new", "q.models.save"}}
   help.add{"q.models.save", M.save, "model:save(folder, options?)", "Writes a model so that q.models.load and transformers can read it.",
-    text = "A model that was in the folder is replaced, shards and all.",
+    text = "A model that was in the folder is replaced, shards and all. Inputs, keys and values that are rounded when the model runs\n"
+      .. "(activations, kv, SmoothQuant, LLM.int8) are not in these files: q.quant.save keeps them.",
     options = save_spec, example = 'm:save("small", {dtype = "bf16"})', see = {"q.models.load"}}
   help.add{"q.models.config", M.config, "config(folder, changes?) -> family, configuration, content of config.json",
     "What config.json says, in the terms of the family; in its content null is q.json.null.",

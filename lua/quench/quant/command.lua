@@ -1,4 +1,4 @@
---- command.lua - quench quantize, quench eval, quench inspect: models and weight files from the command line.
+--- command.lua - quench quantize, quench eval: models from the command line.
 --
 -- A model beyond BIG bytes in f32 is quantized and evaluated block by block (quench.disk), as is any with --disk: with
 -- the same --batch the result has the same bits.
@@ -342,91 +342,8 @@ function M.eval(args)
   return 0
 end
 
--- ---- quench inspect ---------------------------------------------------------------
+-- ---- for other commands ------------------------------------------------------------
 
-local inspect_spec = options.spec("quench inspect", {
-  {"group", "integer", default = 128, min = 1, doc = "columns that share a scale in the error columns"},
-  {"only", "string", doc = "a Lua pattern of names", check = options.pattern_check "only"},
-  {"list", "boolean", default = false, doc = "the configuration, and types, shapes and bytes: no value is read"},
-})
-
---- A number in so many columns; what a tensor does not have (a constant's kurtosis) is a dash.
-local function cell(width, value)
-  return value == value and math.abs(value) < math.huge and (" %%%d.3g"):format(width):format(value) or (" %" .. width .. "s"):format "-"
-end
-
-local function inspect_tensor(file, name, o)
-  local t = file:read(name)
-  if t:dtype() == "bf16" then t = t:to("f32") end
-  local line = ("%-56s %-16s"):format(name, table.concat(t:shape(), "x"))
-  if t:dtype() ~= "f32" and t:dtype() ~= "f64" or t:numel() == 0 or t:ndim() == 0 then return line .. " " .. t:dtype() end
-  if not t:all_finite() then return line .. " holds NaN or infinity" end
-  line = line .. (" %10.4g %10.4g"):format(t:min():item(), t:max():item()) .. cell(9, q.metrics.kurtosis(t, {over = "all"}).value)
-    .. cell(9, q.metrics.mmr(t).value)
-  if t:ndim() < 2 then return line end
-  local total = t:square():sum():item()
-  for _, bits in ipairs{2, 3, 4, 8} do
-    local _, r = q.quant.rtn(t, q.quant.int(bits, {group = o.group}))
-    line = line .. cell(9, total > 0 and r.mse * t:numel() / total or 0)
-  end
-  return line
-end
-
---- Family, size and configuration of a model's folder.
-local function print_config(folder)
-  local name, config = q.models.config(folder)
-  local total, keys = 0, {}
-  for _, p in ipairs((q.models.shapes(name, config))) do total = total + p.numel end
-  for key, value in pairs(config) do
-    if type(value) ~= "table" then keys[#keys + 1] = ("%s = %s"):format(key, tostring(value)) end
-  end
-  table.sort(keys)
-  io.write(("%s, %.4g M parameters: %s\n"):format(name, total / 1e6, table.concat(keys, ", ")))
-end
-
---- The names of a file's tensors that fit a pattern, or all.
-local function matching(file, only)
-  local names = {}
-  for _, name in ipairs(file:names()) do
-    if not only or name:find(only) then names[#names + 1] = name end
-  end
-  return names
-end
-
---- Type, shape and bytes of each tensor, and their sum.
-local function print_list(file, only)
-  local count, bytes = 0, 0
-  for _, name in ipairs(matching(file, only)) do
-    local info = file:info(name)
-    io.write(("%-56s %-16s %-8s %14d\n"):format(name, table.concat(info.shape, "x"), info.dtype, info.bytes))
-    count, bytes = count + 1, bytes + info.bytes
-  end
-  io.write(("%d tensors, %.0f bytes\n"):format(count, bytes))
-end
-
-function M.inspect(args)
-  if wants_help(args) then return usage("quench inspect FILE.safetensors [--only=PATTERN]", inspect_spec) end
-  local words, list = split(args, inspect_spec)
-  if #words ~= 1 then options.fail("quench inspect FILE: one file or folder is needed, got %d", #words) end
-  local o = inspect_spec((arguments.parse(list, inspect_spec)))
-  local file = q.open(words[1])
-  if o.only and #matching(file, o.only) == 0 then options.fail("quench inspect: no tensor of '%s' has a name like '%s'", words[1], o.only) end
-  if o.list then
-    if q.system.exists(words[1] .. "/config.json") then print_config(words[1]) end
-    print_list(file, o.only)
-    file:close()
-    return 0
-  end
-  io.write(("%-56s %-16s %10s %10s %9s %9s %9s %9s %9s %9s\n"):format("tensor", "shape", "min", "max", "kurtosis", "max/med",
-    "err 2 bit", "3 bit", "4 bit", "8 bit"))
-  for _, name in ipairs(matching(file, o.only)) do
-    q.scope(q.no_grad, function() io.write(inspect_tensor(file, name, o), "\n") end)
-    q.system.check_interrupt()
-  end
-  file:close()
-  return 0
-end
-
-M.split, M.usage, M.typed, M.wants_help, M.tokenizer_of = split, usage, typed, wants_help, tokenizer_of -- for other commands
+M.split, M.usage, M.typed, M.wants_help, M.tokenizer_of = split, usage, typed, wants_help, tokenizer_of
 
 return M

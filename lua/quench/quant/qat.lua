@@ -140,6 +140,7 @@ end
 
 help.add{"q.quant.export", M.export, "export(model) -> model",
   "An ordinary model whose weights are the values that quantization-aware training rounded to; inputs stay quantized where they were.",
+  text = "A file keeps its weights alone: what is loaded again does not round its inputs.",
   errors = "a model that q.quant.qat did not make", example = "local small = q.quant.export(m)\nsmall:save('small')", see = {"q.quant.qat"}}
 
 return M
