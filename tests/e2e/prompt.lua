@@ -87,7 +87,10 @@ end)
 
 tap.test("messages and help in a narrow window", function(t)
   local s = open{columns = 60, rows = 50}
-  for _, line in ipairs{"q.train{stps = 1}", "?q.train", "??layer", ":who", ":help"} do
+  q.system.write_file(home .. "/claim.lua", [[return recipe{name = "claim", doc = "?", run = function() return {x = 1} end,
+    claims = {{"C1", "a statement that is longer than the window is wide, so that it has to be folded", measure = function() return 1 end,
+      above = 0}}}]])
+  for _, line in ipairs{"q.train{stps = 1}", "?q.train", "??layer", ":who", ":help", (":run %s/claim.lua --out=%s/out"):format(home, home)} do
     local from = #s.output + 1
     s:send(line .. "\r")
     s:expect "\r\n"

@@ -1,6 +1,8 @@
 --- The runner: parameters, folders, seeds, results, figures and claims of one recipe.
 
 local system = require "quench.c.system"
+local machine = require "quench.c.machine"
+local help = require "quench.help"
 local options = require "quench.options"
 local json = require "quench.json"
 local progress = require "quench.progress"
@@ -169,11 +171,13 @@ local function print_run(r, ctx, record, cached)
     local build = record.stamp.build ~= system.build and " by another build" or ""
     note = ("  (finished %s%s; --force runs it again)"):format(record.finished, build)
   end
-  io.write(r.name, "  ", ctx.folder, note, "\n")
+  local columns = machine.terminal_size(1)
+  io.write(help.folded(r.name .. "  " .. ctx.folder .. note, 2, columns), "\n")
   local widest = 4
   for _, j in ipairs(record.claims) do widest = math.max(widest, #j.id) end
   for _, j in ipairs(record.claims) do
-    io.write(("  %-" .. widest .. "s %-15s %s: %s\n"):format(j.id, j.verdict, j.text, claims.measured(j)))
+    local line = ("  %-" .. widest .. "s %-15s %s: %s"):format(j.id, j.verdict, j.text, claims.measured(j))
+    io.write(help.folded(line, widest + 19, columns), "\n")
   end
   for _, figure in ipairs(record.figures) do io.write("  figure ", ctx:path(figure), "\n") end
   io.write("  report ", ctx:path "report.md", "\n")
