@@ -26,16 +26,19 @@ function curvature.operator(...)
   return operator.hessian(operator_spec.name, loss, params, operator_spec(o))
 end
 
-local function for_one_product(...)
+local hvp_spec = options.spec("q.curvature.hvp", operator.options)
+local form_spec = options.spec("q.curvature.quadratic_form", operator.options)
+
+local function for_one_product(spec, ...)
   local loss, params, o = operator.arguments(...)
-  return operator.hessian(operator_spec.name, loss, params, operator_spec(o), true)
+  return operator.hessian(spec.name, loss, params, spec(o), true)
 end
 
 --- One product with the Hessian.
-function curvature.hvp(loss, params, v, o) return for_one_product(loss, params, o):apply(v) end
+function curvature.hvp(loss, params, v, o) return for_one_product(hvp_spec, loss, params, o):apply(v) end
 
 --- d . H d.
-function curvature.quadratic_form(loss, params, d, o) return for_one_product(loss, params, o):quadratic_form(d) end
+function curvature.quadratic_form(loss, params, d, o) return for_one_product(form_spec, loss, params, o):quadratic_form(d) end
 
 curvature.matrix = operator.matrix
 curvature.ggn, curvature.fisher = gauss_newton.ggn, gauss_newton.fisher
@@ -74,13 +77,13 @@ parameters changed; op.dimension, op.cost (gradients and seconds a product, byte
   example = "local op = q.curvature.operator(m, {batches = {ids}})\nprint(op, op:quadratic_form(d))", see = {"q.curvature.top",
     "q.curvature.trace"}})
 
-add("hvp", "hvp(loss, params, v, options) -> list", "One exact Hessian-vector product.", {options = operator_spec, shapes = PARAMS,
+add("hvp", "hvp(loss, params, v, options) -> list", "One exact Hessian-vector product.", {options = hvp_spec, shapes = PARAMS,
   text = LOSS .. ".", source = "Pearlmutter 1994",
     example = "local hv = q.curvature.hvp(function() return m:loss(ids) end, m:parameters(), v)",
   see = {"q.curvature.operator"}})
 
 add("quadratic_form", "quadratic_form(loss, params, d, options) -> estimate", "d . H d, with its standard error over the batches.", {
-  options = operator_spec, shapes = PARAMS, see = {"q.curvature.directional", "q.curvature.quadratic"}})
+  options = form_spec, shapes = PARAMS, see = {"q.curvature.directional", "q.curvature.quadratic"}})
 
 add("matrix", "matrix(a) -> operator", "The operator of a symmetric matrix, for known answers and teaching.", {shapes = "a (n, n)",
   example = "print(q.curvature.top(q.curvature.matrix(q.tensor{{2, 1}, {1, 2}}), {k = 2}))"})
