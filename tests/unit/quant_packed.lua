@@ -170,5 +170,36 @@ tap.test("errors", function(t)
   t.fails(function() q.models.load(root .. "/cut") end, name .. ".codes", "codes that are missing")
 end)
 
+tap.test("a config.json that does not fit", function(t)
+  local m = tiny{num_hidden_layers = 1}
+  local small, report = quant.quantize(m, {method = "rtn", bits = 3, activations = "int8_restricted"})
+  local folder, name = root .. "/odd", "gpt_neox.layers.0.attention.dense.weight"
+  quant.save(small, report, folder)
+  local raw = json.read(folder .. "/config.json")
+  local function fails(pattern, change)
+    local other = json.decode(json.encode(raw))
+    change(other.quantization_config, other.quantization_config.weights[name])
+    q.system.write_file(folder .. "/config.json", json.encode(other))
+    t.fails(function() q.models.load(folder) end, pattern, pattern, true)
+    local _, message = pcall(q.models.load, folder)
+    t.ok(message:find(folder, 1, true) and not message:find("attempt to", 1, true), "which says the folder, and not in Lua's words", message)
+  end
+  fails("weights or formats are missing", function(c) c.weights = nil end)
+  fails("weights or formats are missing", function(c) c.formats = nil end)
+  fails("dense.weight' has no format 99", function(_, w) w.format = 99 end)
+  fails("dense.weight' has no format x", function(_, w) w.format = "x" end)
+  fails("dense.weight' has no shape", function(_, w) w.shape = nil end)
+  fails("dense.weight' does not name its layer", function(_, w) w.layer = nil end)
+  fails("dense.weight' has inputs that are no object", function(_, w) w.inputs = 3 end)
+  fails("the model has no layer 'nope'", function(_, w) w.layer = "nope" end)
+  fails("rotations name no layers", function(c) c.rotations = 5 end)
+  fails("dense.weight': quant.unpack: the parts do not hold a (7, 7) matrix", function(_, w) w.shape = {7, 7} end)
+  fails("dense.weight': quant.int: bits must be 1 to 8, got 77", function(c, w)
+    c.formats[2] = {format = "int77"}
+    w.format = 2
+  end)
+  fails("quantized by 'gptq', which is not read here", function(c) c.quant_method = "gptq" end)
+end)
+
 os.execute("rm -r '" .. root .. "'")
 tap.done()

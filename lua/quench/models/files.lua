@@ -119,14 +119,14 @@ return function(models)
   --- A source of parameters: an open file seen through the family's names. Some writers leave out the first
   -- part of a name ("transformer.", "model."): then so do we. packing: quench.quant.packed's part of config.json, or nil; then
   -- the third result are the channel scales of packed weights, by name.
-  function M.source(file, dtype, path, packing, finite)
+  function M.source(file, dtype, path, packing, finite, note)
     local used, scales = {}, {}
     local function find(name)
       if file:has(name) then return name end
       local short = name:match("^[%w_]+%.(.+)$")
       if short and file:has(short) then return short end
     end
-    local function fail_missing(name) options.fail("'%s' has no tensor '%s'%s", path, name, options.suggest(name, file:names())) end
+    local function fail_missing(name) options.fail("'%s' has no tensor '%s'%s%s", path, name, options.suggest(name, file:names()), note or "") end
     local function get(record, shape)
       local name, packed_name = find(record.name), packing and packing.weights[record.name] and record.name
       if not name and record.constant then return record.constant end
@@ -202,8 +202,10 @@ return function(models)
     local name, config, raw = M.config(dir, o.config)
     config.dtype = o.dtype
     local file = q.open(dir)
-    local packing = packed().of(raw)
-    local source, used, scales, mark = M.source(file, o.dtype, dir, packing, o.finite)
+    local packing, foreign = packed().of(raw), type(raw.quantization_config) == "table" and raw.quantization_config.quant_method
+    if packing then packed().check(packing, dir) end
+    local note = not packing and foreign and (" (config.json: quantized by '%s', which is not read here)"):format(tostring(foreign)) or ""
+    local source, used, scales, mark = M.source(file, o.dtype, dir, packing, o.finite, note)
     local m = models.build(name, config, {source = source, frozen = o.frozen or o.lazy, lazy = o.lazy, raw = raw})
     m.path = dir
     if o.lazy then

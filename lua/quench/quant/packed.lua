@@ -95,6 +95,30 @@ function M.of(raw)
   if type(config) == "table" and config.quant_method == "quench" then return config end
 end
 
+--- What is wrong with an entry of quantization_config.weights, or nil.
+local function entry_complaint(entry, formats)
+  if type(entry) ~= "table" then return "is no object" end
+  if type(entry.format) ~= "number" or not formats[entry.format] then
+    return ("has no format %s in the list of formats"):format(tostring(entry.format))
+  end
+  local shape = entry.shape
+  if type(shape) ~= "table" or type(shape[1]) ~= "number" or type(shape[2]) ~= "number" or shape[3] then return "has no shape {rows, columns}" end
+  if type(entry.layer) ~= "string" then return "does not name its layer" end
+  if entry.inputs ~= nil and type(entry.inputs) ~= "table" then return "has inputs that are no object" end
+end
+
+--- Raises what is wrong with our quantization_config.
+function M.check(config, path)
+  local function complain(...) options.fail("'%s': config.json: quantization_config: %s", path, (...):format(select(2, ...))) end
+  if type(config.weights) ~= "table" or type(config.formats) ~= "table" then complain("weights or formats are missing") end
+  local rotations = config.rotations
+  if rotations ~= nil and (type(rotations) ~= "table" or type(rotations.layers) ~= "table") then complain("rotations name no layers") end
+  for name, entry in pairs(config.weights) do
+    local wrong = entry_complaint(entry, config.formats)
+    if wrong then complain("weight '%s' %s", tostring(name), wrong) end
+  end
+end
+
 --- Reads a packed weight from an open file; marks what it used.
 function M.read(file, name, config, used, path)
   local entry, parts = config.weights[name], {}
@@ -103,7 +127,9 @@ function M.read(file, name, config, used, path)
     if file:has(part) then parts[key], used[part] = file:read(part), true end
   end
   if not parts.codes then options.fail("'%s' has no tensor '%s.codes'", path, name) end
-  return value_of(parts, format.format(config.formats[entry.format]), entry.shape, entry.hadamard), parts.channel_scale
+  local ok, value = pcall(function() return value_of(parts, format.format(config.formats[entry.format]), entry.shape, entry.hadamard) end)
+  if not ok then options.fail("'%s': weight '%s': %s", path, name, (tostring(value):gsub("^[^:\n]-:%d+: ", ""))) end
+  return value, parts.channel_scale
 end
 
 --- Marks the parts of a packed weight as used.
@@ -132,7 +158,10 @@ function M.install(model, config, scales)
       local input = activations.input(its.entry.inputs, its.scale and (model.dtype == "f32" and its.scale or its.scale:to(model.dtype)))
       activations.install(r, activations.rotated(input, its.entry.hadamard))
     end
+    by_layer[r.name] = nil
   end
+  local unknown = next(by_layer)
+  if unknown then options.fail("'%s': config.json: quantization_config: the model has no layer '%s'", model.path, unknown) end
   if config.kv then activations.quantize_cache(model, format.format(config.kv), config.kv_hadamard) end
 end
 
