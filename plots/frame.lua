@@ -10,6 +10,23 @@ function frame.widest(labels, theme)
   return w
 end
 
+--- A text and its size so that it is no longer than `room`: first smaller letters, down to `least`, then fewer of them.
+local function fitted(text, size, room, theme, least, bold)
+  size = theme.flat and size or math.max(least, math.min(size, size * room / math.max(1, (theme.measure(text, size, bold)))))
+  local all = text
+  while text ~= "" and theme.measure(text, size, bold) > 1.001 * room do
+    text = text:gsub("…$", ""):gsub("[^\128-\191][\128-\191]*$", "")
+    local whole = text:gsub("[_^]$", ""):gsub("[_^]?{[^{}]*$", "") -- no raised or lowered text that is cut
+    text = whole == "" and "" or whole:gsub(" +$", "") .. "…"
+  end
+  return text == "" and all or text, size
+end
+
+local HANGS = 1.15 -- of the panel's side that the label of an axis may take: it is in the middle, and hangs over a little
+
+--- The label of an axis along a side of that length, and the size of its letters.
+local function axis_label(axis, side, theme) return fitted(axis.label, theme.size, HANGS * side, theme, 0.75 * theme.size) end
+
 function frame.grid(view, axis, ticks, vertical)
   local t, scene = view.theme, view.scene
   if not axis.o.grid or axis.no_grid or axis.categories then return end
@@ -55,7 +72,8 @@ function frame.x_axis(self, view, ticks)
     scene:text(view.left + view.width, low + 5, ticks.factor, {size = t.small, colour = t.muted, align = 1, valign = 1})
   end
   if axis.label then
-    scene:text(view.left + view.width / 2, low + 4, axis.label, {size = t.size, colour = t.ink, align = 0.5, valign = 1})
+    local label, size = axis_label(axis, view.width, t)
+    scene:text(view.left + view.width / 2, low + 4, label, {size = size, colour = t.ink, align = 0.5, valign = 1})
   end
 end
 
@@ -80,7 +98,8 @@ function frame.y_axis(self, view, axis, ticks, direction, hidden)
     scene:text(at, view.y(v), ticks.labels[i], {size = t.small, colour = ink, align = align, valign = 0.5})
   end
   if ticks.factor and not (t.flat and axis.label) then
-    scene:text(x, view.top - 0.6 * t.small, ticks.factor, {size = t.small, colour = t.muted, align = align})
+    local beside = self.o.title and direction < 0 and t.tick + t.gap or 0 -- the title begins at the axis
+    scene:text(x - beside, view.top - 0.6 * t.small, ticks.factor, {size = t.small, colour = t.muted, align = align})
   end
   if axis.label and t.flat then -- above the axis, where letters can't be turned
     local label = axis.label .. (ticks.factor and " " .. ticks.factor or "")
@@ -90,8 +109,9 @@ function frame.y_axis(self, view, axis, ticks, direction, hidden)
     -- panels above each other: their labels stand in one line, where the widest numbers put it
     if direction < 0 and self.left_room then lx = math.min(lx, view.left - self.left_room + t.size + 1) end
     if direction > 0 and self.label_room then lx = math.max(lx, x + self.label_room - t.size - 2) end
-    local style = {size = t.size, colour = ink, align = 0.5, angle = 90, valign = direction < 0 and 0 or 1}
-    scene:text(lx, view.top + view.height / 2, axis.label, style)
+    local label, size = axis_label(axis, view.height, t)
+    local style = {size = size, colour = ink, align = 0.5, angle = 90, valign = direction < 0 and 0 or 1}
+    scene:text(lx, view.top + view.height / 2, label, style)
   end
 end
 
@@ -123,10 +143,10 @@ function frame.title(self, view)
     view.scene:text(x, y, self.letter, {size = t.title, bold = true, colour = t.ink})
     x = x + t.measure(self.letter, t.title, true) + 5
   end
-  if self.o.title then -- a long title gets smaller letters, down to those of the labels
-    local room = (t.measure(self.o.title, t.title, not self.letter)) / math.max(1, view.left + view.width - x)
-    local size = t.flat and t.title or math.max(t.size, t.title / math.max(1, room))
-    view.scene:text(x, y, self.o.title, {size = size, bold = not self.letter, colour = t.ink})
+  if self.o.title then
+    local bold = not self.letter
+    local title, size = fitted(self.o.title, t.title, math.max(1, view.left + view.width - x), t, 0.75 * t.size, bold)
+    view.scene:text(x, y, title, {size = size, bold = bold, colour = t.ink})
   end
 end
 

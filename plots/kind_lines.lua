@@ -51,7 +51,7 @@ local function marker_of(layer, view)
   local m = layer.o.marker
   if m == nil then m = #layer.xs <= 12 and not layer.runs_dense end
   if not m then return nil end
-  if m == true then m = view.theme.markers[(layer.slot - 1) % #view.theme.markers + 1] end
+  if m == true then m = pens.of_cycle(view.theme.markers, layer.slot) end
   return m
 end
 

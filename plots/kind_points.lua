@@ -12,7 +12,7 @@ local function prepare(layer)
 end
 
 local function shape_of(layer, view)
-  return layer.o.marker or view.theme.markers[(layer.slot - 1) % #view.theme.markers + 1]
+  return layer.o.marker or pens.of_cycle(view.theme.markers, layer.slot)
 end
 
 local function size_of(layer, view)

@@ -202,7 +202,7 @@ function Panel:axis_room(width, height)
   local top = (self.o.title or self.letter) and t.title + 6 or 0.5 * t.small
   if ty.factor and not self.hide_y then
     top = math.max(top, 1.6 * t.small)
-    left = math.max(left, (t.measure(ty.factor, t.small)) + 2)
+    left = math.max(left, (t.measure(ty.factor, t.small)) + 2 + (self.o.title and side or 0))
   end
   if t.flat and (self.y.label or self.y2 and self.y2.label) then top = top + t.size end
   local right = 2

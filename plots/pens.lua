@@ -9,6 +9,13 @@ local named = {
   solid = {}, dashed = {4.5, 2.2}, dotted = {0.01, 2.2}, dashdot = {5, 2, 0.01, 2}, long = {8, 2.5},
 }
 
+--- The dash or marker of a place in the colour cycle. Where the colours begin anew, these are shifted: no two of the first 64
+-- places are alike.
+function pens.of_cycle(list, place)
+  local round = math.floor((place - 1) / #list)
+  return list[(place - 1 + 3 * round) % #list + 1]
+end
+
 --- A dash pattern in points: a name, a list of lengths, or a place in the theme's cycle; scaled with the line width.
 function pens.dash(v, theme, width, where)
   local list = v
@@ -19,7 +26,7 @@ function pens.dash(v, theme, width, where)
       options.fail("%s: no dash '%s'%s; dashes: %s, or a list of lengths", where, v, options.suggest(v, names), table.concat(names, ", "))
     end
   elseif type(v) == "number" then
-    list = theme.dashes[(v - 1) % #theme.dashes + 1]
+    list = pens.of_cycle(theme.dashes, v)
   end
   local out = {}
   for i, d in ipairs(list) do out[i] = d * width end

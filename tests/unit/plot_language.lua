@@ -5,6 +5,7 @@ local c = require "quench.c.plot"
 local colour = require "quench.plots.colour"
 local data = require "quench.plots.data"
 local legend = require "quench.plots.legend"
+local pens = require "quench.plots.pens"
 
 local path = os.tmpname() .. ".png"
 local function draws(given) return #q.plot(given):png() > 500 end
@@ -105,6 +106,46 @@ tap.test("lines can be told apart without colour", function(t)
   local seen = {}
   for _, layer in ipairs(p.rows[1][1].layers) do seen[layer.dash_slot] = true end
   t.equal(#seen, 8, "eight lines in a legend have eight dash patterns")
+  local theme, looks, count = require("quench.plots.theme").light, {}, 0
+  for i = 1, 64 do
+    for _, list in ipairs{theme.dashes, theme.markers} do
+      local look = tostring(theme.cycle[(i - 1) % #theme.cycle + 1]) .. tostring(pens.of_cycle(list, i))
+      count, looks[look] = count + (looks[look] and 0 or 1), true
+    end
+  end
+  t.equal(count, 128, "64 of them differ in colour or dash, and in colour or marker")
+  for i = 9, 20 do spec[i] = {"line", {1, 2 + i}, label = "l" .. i} end
+  local drawn, lines = {}, 0
+  for ink, dash in q.plot(spec):svg():gmatch 'stroke="(#%x+)"[^>]-stroke%-dasharray="([%d., ]+)"' do
+    if not drawn[ink .. dash] then lines = lines + 1 end
+    drawn[ink .. dash] = true
+  end
+  t.ok(lines >= 17, "twenty lines as they are drawn, of which at most three are solid", lines)
+end)
+
+tap.test("texts too long for their panel", function(t)
+  local theme = require("quench.plots.theme").light
+  --- The titles and labels of a figure, as drawn.
+  local function texts(o)
+    local p = {title = o.title, x = o.x, y = o.y, {"line", {1, 2}, {1, 2}}}
+    local all = {}
+    for s in q.plot(p):svg():gmatch 'aria%-label="([^"]*)"' do all[s] = true end
+    return all
+  end
+  local long = ("a long title "):rep(6):sub(1, -2)
+  t.ok(texts{title = long}[long], "a title that fits in smaller letters is whole")
+  local cut
+  for s in pairs(texts{title = long .. long .. long}) do cut = s:match "^a long.*…$" or cut end
+  t.ok(cut and #cut > 60 and theme.measure(cut, 0.75 * theme.size, true) < 5.6 * 72, "a longer one is cut", cut)
+  for _, side in ipairs{"x", "y"} do
+    local found
+    for s in pairs(texts{[side] = ("tokens^{10} "):rep(30)}) do found = s:match "^tokens.*…$" or found end
+    t.ok(found and select(2, found:gsub("{", "")) == select(2, found:gsub("}", "")), "a label of " .. side .. " too, with its powers whole", found)
+  end
+  t.ok(texts{y = "validation loss (nats a token)"}["validation loss (nats a token)"], "what fits stays")
+  for s in pairs(texts{title = ("aß"):rep(150)}) do
+    if s:find("ß", 1, true) then t.ok(s:gsub("[aß]", ""):gsub("…", "") == "" and s:match "^aß.*…$", "letters of two bytes stay whole", s) end
+  end
 end)
 
 -- Matrices of Machado, Oliveira and Fernandes (2009) for complete protanopia, deuteranopia, tritanopia, on linear light.
