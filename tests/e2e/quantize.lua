@@ -129,6 +129,16 @@ tap.test("--help", function(t)
   end
 end)
 
+tap.test("options with and without a value", function(t)
+  local first
+  for _, how in ipairs{"--hadamard", "--hadamard=true", "--hadamard 32", "--hadamard=32"} do
+    local out, err, status = sh(base .. "$Q quantize model turned --method rtn --no-loss --skip 4h_to_h " .. how .. text)
+    local bytes = status == 0 and q.system.read_file(folder .. "/turned/model.safetensors")
+    first = first or bytes
+    t.ok(bytes and bytes == first, how .. ": blocks of 32, which are all of the inputs", out .. err)
+  end
+end)
+
 tap.test("the model itself is never written to", function(t)
   for _, out in ipairs{"model", "model/", "./model", "link"} do
     sh(base .. "ln -sfn model link")
@@ -147,6 +157,7 @@ tap.test("errors are one line", function(t)
     ["$Q quantize model out --format nf4 --bits 3 --text text.txt"] = "bits and format exclude each other",
     ["$Q inspect model --only nothing.like.it"] = "no tensor of 'model' has a name like", ["$Q inspect model --only ["] = "'[' is no Lua pattern",
     ["$Q eval model nowhere --text text.txt"] = "'nowhere' has no config.json", ["$Q eval model --no-loss"] = "nothing to measure",
+    ["$Q quantize model out --skip --text text.txt"] = "--skip needs a value", ["$Q eval model --context --no-loss"] = "--context needs a value",
     ["$Q quantize model /proc/none/out --text text.txt"] = "/proc/none",
     ["$Q quantize model"] = "two folders", ["$Q quantize nowhere out"] = "nowhere", ["$Q quantize model out --method gptk"] = "did you mean 'gptq'",
     ["$Q quantize model out --bitz 3 --text text.txt"] = "unknown parameter 'bitz'",

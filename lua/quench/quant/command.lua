@@ -26,7 +26,7 @@ local function split(args, ...)
   while args[i] do
     local key = args[i]:match("^%-%-([%w_-]+)$")
     if not args[i]:match("^%-%-") then words[#words + 1] = args[i]
-    elseif key and not is_flag((key:gsub("%-", "_"))) and args[i + 1] then
+    elseif key and not is_flag((key:gsub("%-", "_"))) and args[i + 1] and not args[i + 1]:match("^%-%-") then
       list[#list + 1] = args[i] .. "=" .. args[i + 1]
       i = i + 1
     else list[#list + 1] = args[i] end

@@ -63,7 +63,7 @@ function arguments.parse(list, ...)
       if denied and spec.by_name[denied] and spec.by_name[denied][2] == "boolean" then
         out[i][denied], found = false, true
       elseif entry then
-        if equals == "" and entry[2] ~= "boolean" then error(("--%s needs a value: --%s=..."):format(key, key), 0) end
+        if equals == "" and not entry[2]:find("boolean") then error(("--%s needs a value: --%s=..."):format(key, key), 0) end
         out[i][key], found = arguments.value(entry, text), true
       end
       if found then break end
