@@ -43,22 +43,23 @@ end
 --- What to say of an error; called in its handler. Messages that point at the user's own code stay as they are.
 function fault.explain(message)
   local place, rest = message:match("^(quench/[^:\n]+:%d+): (.*)$")
-  if not place then return message end
+  rest = rest or message:match("^attempt to call a %a+ value$") -- in C, for a function that was to be given
+  if not rest then return message end
   local ours, level = nil, 2
   local info = debug.getinfo(level, "Sl")
   while info and (info.what == "C" or info.source:match("^=quench/")) do
-    if info.what ~= "C" then ours = level end
+    if info.what ~= "C" or not place then ours = level end
     level = level + 1
     info = debug.getinfo(level, "Sl")
   end
   if not info or not ours or info.currentline < 1 then return message end
-  local inner = debug.getinfo(ours, "fn")
+  local inner = debug.getinfo(ours, "fnS")
   local r = record_of(inner.func) -- none behind a tail call: then the parameters are another function's
   local name = r and r.name or inner.name
   local text = ("%s:%d: %s%s"):format(info.short_src, info.currentline, name and name .. ": " or "", rest)
   if not (rest:match("^attempt to ") or rest:match("^bad argument ")) then return text end
-  local with = r and parameters(ours) or ""
-  return ("%s%s [%s]"):format(text, with ~= "" and "; called with " .. with or "", place)
+  local with = r and inner.what ~= "C" and parameters(ours) or ""
+  return text .. (with ~= "" and "; called with " .. with or "") .. (place and " [" .. place .. "]" or "")
 end
 
 return fault

@@ -97,6 +97,7 @@ tap.test("errors inside Quench", function(t)
     ["(q.tail())"] = ("error: tail: %s [quench/made_up.lua:1]\n   1 | (q.tail())\n          ^~~~\n"):format(inside), -- whose argument is gone
     ["q.wider(q.ones(2, 3) == 3 and 1)"] = "on local 'width' (a boolean value); called with width = false [",
     ["q.wider({})"] = "called with width = a table [", ["q.wider('wide')"] = 'called with width = "wide" [',
+    ["(q.no_grad(nosuch))"] = "error: q.no_grad: attempt to call a nil value\n   1 | (q.no_grad(nosuch))\n          ^~~~~~~\n", -- from C
     ["q.train{}"] = "error: q.train: model is required", -- what is checked needs no explanation
   } do
     local out, err = prompt(unchecked .. input)
