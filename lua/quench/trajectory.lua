@@ -216,12 +216,20 @@ local function averages(points, o)
   return list
 end
 
---- What was measured before, by key. The file holds one JSON object a line.
+--- What was measured before, by key. The file holds one JSON object a line; a line that was cut short (a kill, a full disk) is dropped.
 local function remembered(o)
   local done, path = {}, o.out and o.out .. "/points.jsonl"
-  if path and q.system.exists(path) then
-    for _, record in ipairs(q.eval.read(path)) do done[record.key] = record.result end
+  if not path or not q.system.exists(path) then return done, path end
+  local whole, text = {}, q.system.read_file(path)
+  for line in text:gmatch("[^\n]+") do
+    local ok, record = pcall(json.decode, line)
+    if ok and type(record) == "table" and type(record.key) == "string" and type(record.result) == "table" then
+      done[record.key] = record.result
+      whole[#whole + 1] = line .. "\n"
+    end
   end
+  whole = table.concat(whole)
+  if whole ~= text then q.system.write_file(path, whole) end
   return done, path
 end
 

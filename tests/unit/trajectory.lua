@@ -117,6 +117,11 @@ tap.test("a walk", function(t)
   local again = tr.measure(dir .. "/step*", settings)
   t.equal(#q.eval.read(out .. "/points.jsonl"), lines, "nothing is measured twice")
   t.equal(again.points[3].bits["4"].loss, r.points[3].bits["4"].loss, "and the same is given")
+  local kept = q.system.read_file(out .. "/points.jsonl")
+  q.system.write_file(out .. "/points.jsonl", "[1]\n" .. kept:sub(1, -20)) -- a line that is no point, and one cut short
+  again = tr.measure(dir .. "/step*", settings)
+  t.equal(q.system.read_file(out .. "/points.jsonl"), kept, "the point that was cut short is measured again")
+  t.equal(again.averages[3].loss, r.averages[3].loss, "with the same result")
   settings.quantize.skip = {"mlp"}
   tr.measure(dir .. "/step10", {text = text, tokenizer = bytes, block = 64, quantize = settings.quantize, out = out})
   t.equal(#q.eval.read(out .. "/points.jsonl"), lines + 1, "but other options are another point")
