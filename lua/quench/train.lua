@@ -43,6 +43,13 @@ local spec = options.spec("q.train", {
 local Run = {}
 Run.__index = Run
 
+function Run:__tostring()
+  local last, evaluated = self.log[#self.log] or {}, nil
+  for i = #self.log, 1, -1 do evaluated = evaluated or self.log[i].eval_loss end
+  return ("run at step %d of %d%s%s"):format(self.step, self.options.steps, last.loss and (", loss %.4f"):format(last.loss) or "",
+    evaluated and (", evaluated %.4f"):format(evaluated) or "")
+end
+
 -- ---- the loss watch: NaN stops, a spike is reported ------------------------
 
 local WINDOW = 64

@@ -192,6 +192,8 @@ tap.test("interrupt", function(t)
   local going_on = q.train.interrupted:resume()
   t.equal(bits({model = going_on.model, log = {}}), bits({model = plain.model, log = {}}), "the run goes on: the same bits")
   t.ok(q.train.interrupted == nil, "and is let go")
+  local said = ("run at step 12 of 12, loss %.4f, evaluated %.4f"):format(going_on.log[12].loss, going_on.log[12].eval_loss)
+  t.equal(tostring(going_on), said, "a run tells where it is")
 end)
 
 os.execute("rm -rf '" .. root .. "'")
