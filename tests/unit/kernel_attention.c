@@ -201,6 +201,72 @@ static void check_threads(void) {
   for (int i = 0; i < 7; i++) mem_free(b.x[i]);
 }
 
+/* Many heads together take keys that were turned once, one head alone does not: the same bits. */
+static void check_alone(const Kernels *t, int64_t time, int64_t width) {
+  enum { HEADS = 6 };
+  Case c = {{2, time, HEADS, 2, width, 0, 0.3}, true};
+  Sizes s = sizes_of(c);
+  double *x[3] = {random_array(s.q.size, 1), random_array(s.kv.size, 1), random_array(s.kv.size, 1)};
+  void *q = to_real(t, s.q.size, x[0]), *k = to_real(t, s.kv.size, x[1]), *v = to_real(t, s.kv.size, x[2]);
+  void *o = to_real(t, s.q.size, NULL), *lse = to_real(t, s.rows, NULL), *one = to_real(t, s.q.size, NULL), *one_lse = to_real(t, time, NULL);
+  int threads = threads_get(), same = 1;
+  threads_set(1);
+  t->attention(&c.a, heads_of(s.q, q), heads_of(s.kv, k), heads_of(s.kv, v), heads_of(s.q, o), lse);
+  Attention a = c.a;
+  a.batch = a.heads = a.kv_heads = 1;
+  for (int64_t b = 0; b < 2; b++)
+    for (int64_t h = 0; h < HEADS; h++) {
+      size_t at = (size_t)place(s.q, b, 0, h) * t->element, from = (size_t)place(s.kv, b, 0, h / 3) * t->element;
+      t->attention(&a, heads_of(s.q, (char *)q + at), heads_of(s.kv, (char *)k + from), heads_of(s.kv, (char *)v + from),
+                   heads_of(s.q, (char *)one + at), one_lse);
+      same &= !memcmp(one_lse, (char *)lse + (size_t)((b * HEADS + h) * time) * t->element, (size_t)time * t->element);
+      for (int64_t i = 0; i < time; i++) {
+        size_t row = (size_t)place(s.q, b, i, h) * t->element;
+        same &= !memcmp((char *)one + row, (char *)o + row, (size_t)width * t->element);
+      }
+    }
+  threads_set(threads);
+  ok(same, "%s, %ld steps of width %ld: each head alone has the bits of all together", t->name, (long)time, (long)width);
+  for (int i = 0; i < 3; i++) mem_free(x[i]);
+  mem_free(q), mem_free(k), mem_free(v), mem_free(o), mem_free(lse), mem_free(one), mem_free(one_lse);
+}
+
+/* All passes over one head of width 128, into out: dq, dk, dv and their tangents, `kept` steps of each. Nothing comes in from later steps. */
+static void all_passes(const Kernels *t, int64_t time, int64_t kept, void *const *x, float *out) {
+  Case c = {{1, time, 1, 1, 128, 0, 0.1}, false};
+  Sizes s = sizes_of(c);
+  Heads h[8], r[8];
+  void *made[8], *lse = to_real(t, time, NULL), *tlse = to_real(t, time, NULL);
+  for (int i = 0; i < 8; i++) h[i] = heads_of(s.q, x[i]), made[i] = to_real(t, s.q.size, NULL), r[i] = heads_of(s.q, made[i]);
+  t->attention(&c.a, h[0], h[1], h[2], r[0], lse);
+  t->attention_backward(&c.a, h[0], h[1], h[2], r[0], lse, h[3], r[2], r[3], r[4]);
+  t->attention_tangent(&c.a, h[0], h[1], h[2], r[0], lse, h[4], h[5], h[6], r[1], tlse);
+  t->attention_backward_tangent(&c.a, h[0], h[1], h[2], r[0], lse, h[3], h[4], h[5], h[6], r[1], tlse, h[7], r[5], r[6], r[7]);
+  for (int i = 0; i < 6; i++) memcpy(out + i * kept * 128, made[2 + i], (size_t)(kept * 128) * sizeof *out);
+  for (int i = 0; i < 8; i++) mem_free(made[i]);
+  mem_free(lse), mem_free(tlse);
+}
+
+/* Sequences too long for keys and values to be turned at once: what later steps do not touch has the bits of a shorter sequence. */
+static void check_long(int64_t kept, int64_t time) {
+  const Kernels *t = kernels_of(0, F32);
+  void *x[8];
+  for (int i = 0; i < 8; i++) {
+    double *values = random_array(time * 128, 1);
+    for (int64_t j = kept * 128; j < time * 128 && (i == 3 || i == 7); j++) values[j] = 0; /* d_o and its tangent */
+    x[i] = to_real(t, time * 128, values);
+    mem_free(values);
+  }
+  const size_t size = (size_t)(6 * kept * 128) * sizeof(float);
+  float *brief = mem_alloc(size), *prefix = mem_alloc(size);
+  all_passes(t, kept, kept, x, brief), all_passes(t, time, kept, x, prefix);
+  int64_t different = 0;
+  for (int64_t i = 0; i < 6 * kept * 128; i++) different += brief[i] != prefix[i];
+  ok(different == 0, "gradients and tangents of %ld steps alone and with %ld more: %ld differ", (long)kept, (long)(time - kept), (long)different);
+  for (int i = 0; i < 8; i++) mem_free(x[i]);
+  mem_free(brief), mem_free(prefix);
+}
+
 int main(void) {
   const Case cases[] = {
     {{1, 1, 1, 1, 1, 0, 1}, false},     {{1, 2, 1, 1, 3, 0, 0.5}, false},     {{2, 7, 3, 3, 5, 0, 0.4}, true},
@@ -214,5 +280,8 @@ int main(void) {
   }
   check_large_scores();
   check_threads();
+  for (int type = 0; type < 2; type++) check_alone(kernels_of(0, type ? F64 : F32), 130, 8), check_alone(kernels_of(0, type ? F64 : F32), 192, 20);
+  check_long(256, 320); /* the tangent has room for 256 steps */
+  check_long(512, 576); /* the gradient for 512 */
   return done();
 }

@@ -22,14 +22,15 @@ enum { BLOCK = 64 }; /* queries and keys of a tile: 16 KiB of f32, so two to fou
 
 typedef real Tile[BLOCK * BLOCK];
 
-/* One head of one sequence: rows `stride` apart. */
+/* One head of one sequence: rows `stride` apart. blocks, where not NULL: its blocks of BLOCK rows turned, (width, BLOCK) each. */
 typedef struct Head {
   real *x;
   int64_t stride;
+  const real *blocks;
 } Head;
 
 static Head head_of(Heads h, int64_t b, int64_t head) {
-  return (Head){(real *)h.data + b * h.stride[0] + head * h.stride[2], h.stride[1]};
+  return (Head){(real *)h.data + b * h.stride[0] + head * h.stride[2], h.stride[1], NULL};
 }
 static real *row_of(Head h, int64_t t) { return h.x + t * h.stride; }
 
@@ -57,12 +58,31 @@ static int64_t first_block(const Attention *a, int64_t i) {
   return a->window ? most(i - a->window + 1, 0) / BLOCK * BLOCK : 0;
 }
 
+/* ---- keys and values turned once a head, not again by each product with a block of queries. They lie in the thread's
+ * workspace for left operands, which products as small as these leave alone (gemm.c; tiles are not used below a width of 256). ---- */
+
+enum { ROOM = WORKSPACE_A / sizeof(real), WIDEST = 128 };
+
+/* Whether `count` heads fit there, and more than one block of queries meets them. */
+static bool worth_turning(const Attention *a, int count) {
+  const int64_t blocks = (a->time + BLOCK - 1) / BLOCK;
+  return blocks > 1 && a->width <= WIDEST && count * blocks * BLOCK * a->width <= ROOM;
+}
+
+/* Turns head number `at` of those. */
+static void turn_blocks(const Attention *a, Head *h, int at) {
+  real *to = (real *)workspace_a() + at * ((a->time + BLOCK - 1) / BLOCK) * BLOCK * a->width;
+  h->blocks = to;
+  for (int64_t j = 0; j < a->time; j += BLOCK) K(pack_transposed)(a->width, least(a->time - j, BLOCK), BLOCK, row_of(*h, j), h->stride, to + j * a->width);
+}
+
 /* ---- products of tiles, each on the calling thread alone ---- */
 
 /* tile (m x n) = alpha x y^T + beta tile, for rows of queries x and of keys y */
 static void scores(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
-  K(product)(&(Product){.transpose_b = true, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x, p.i), .lda = x.stride,
-                        .b = row_of(y, p.j), .ldb = y.stride, .c = tile, .ldc = BLOCK});
+  const bool turned = y.blocks != NULL;
+  K(product)(&(Product){.transpose_b = !turned, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x, p.i), .lda = x.stride,
+                        .b = turned ? y.blocks + p.j * a->width : row_of(y, p.j), .ldb = turned ? BLOCK : y.stride, .c = tile, .ldc = BLOCK});
 }
 /* queries' rows of out = tile keys' rows of x + beta out */
 static void gather(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
@@ -154,7 +174,20 @@ static bool worth_threads(const Attention *a) { return a->batch * a->heads * a->
 
 void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse) {
   const int64_t group = a->heads / a->kv_heads, blocks = (a->time + BLOCK - 1) / BLOCK;
-#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
+  const int threads = workspace_threads();
+  if (a->batch * a->heads >= 4 * threads && worth_turning(a, 1)) {
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (worth_threads(a))
+    for (int64_t b = 0; b < a->batch; b++)
+      for (int64_t h = 0; h < a->heads; h++) {
+        Head keys = head_of(k, b, h / group);
+        turn_blocks(a, &keys, 0);
+        for (int64_t i = 0; i < a->time; i += BLOCK)
+          forward_block(a, i, least(a->time - i, BLOCK), head_of(q, b, h), keys, head_of(v, b, h / group), head_of(o, b, h),
+                        (real *)lse + (b * a->heads + h) * a->time);
+      }
+    return;
+  }
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
       for (int64_t c = 0; c < blocks; c++) {
@@ -214,6 +247,7 @@ void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads 
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .dk = head_of(dk, b, g), .dv = head_of(dv, b, g)};
+      if (worth_turning(a, 2)) turn_blocks(a, &x.k, 0), turn_blocks(a, &x.v, 1);
       clear_rows(a, x.dk);
       clear_rows(a, x.dv);
       for (int64_t h = g * group; h < (g + 1) * group; h++) {
@@ -318,6 +352,7 @@ void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .tk = head_of(tk, b, g), .tv = head_of(tv, b, g),
                     .tdk = head_of(tdk, b, g), .tdv = head_of(tdv, b, g)};
+      if (worth_turning(a, 4)) turn_blocks(a, &x.k, 0), turn_blocks(a, &x.v, 1), turn_blocks(a, &x.tk, 2), turn_blocks(a, &x.tv, 3);
       clear_rows(a, x.tdk);
       clear_rows(a, x.tdv);
       for (int64_t h = g * group; h < (g + 1) * group; h++) {

@@ -131,8 +131,7 @@ static void edge_tile(Kernel kernel, const Step *s, int64_t rows, int64_t column
 static int64_t panel_columns(int64_t n) { return n > 4 * VL || n <= 3 * VL ? least(n, NR) : 2 * VL; }
 static int64_t vectors(int64_t columns) { return (columns + VL - 1) / VL; }
 
-/* to[k * width + c] = from[c * ld + k] for `columns` values of c, zeros up to width. */
-static void pack_transposed(int64_t kc, int64_t columns, int64_t width, const real *from, int64_t ld, real *to) {
+void K(pack_transposed)(int64_t kc, int64_t columns, int64_t width, const real *from, int64_t ld, real *to) {
   int64_t c = 0, whole = kc / VL * VL;
   for (; c + VL <= columns; c += VL) {
     for (int64_t k = 0; k < whole; k += VL) {
@@ -171,7 +170,7 @@ static void pack_b(const Product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
     for (int64_t j = 0, columns; j < n; j += columns) {
       columns = panel_columns(n - j);
       int64_t width = vectors(columns) * VL;
-      if (p->transpose_b) pack_transposed(kc, columns, width, b + j * p->ldb, p->ldb, to);
+      if (p->transpose_b) K(pack_transposed)(kc, columns, width, b + j * p->ldb, p->ldb, to);
       else pack_straight(least(kc - k, KB), columns, width, b + k * p->ldb + j, p->ldb, to + k * width);
       to += width * kc;
     }

@@ -35,6 +35,9 @@ static inline int64_t product_chunk(const Product *p, int64_t most) {
 void K(activation_row)(Unary f, int64_t n, const void *x, void *y);
 void K(turn_row)(const Turn *t, int64_t row, int64_t columns, void *x);
 
+/* to[k * width + c] = from[c * ld + k] for `columns` values of c, zeros up to width, a multiple of vectors (gemm.c). */
+void K(pack_transposed)(int64_t kc, int64_t columns, int64_t width, const real *from, int64_t ld, real *to);
+
 void K(product)(const Product *p); /* k >= 1; with all threads, or alone inside a parallel region */
 
 #endif
