@@ -58,6 +58,15 @@ local function bad_usage(format, ...)
   return 2
 end
 
+--- The lines on a command in the text of --help.
+local function usage_of(name)
+  local lines = {}
+  for line in usage:gmatch("  quench [^\n]+\n") do
+    if line:match("^  quench (%a+)") == name then lines[#lines + 1] = line end
+  end
+  return table.concat(lines)
+end
+
 local commands = {}
 
 function commands.run(...) return require("quench.recipe.command").main({...}) end
@@ -84,18 +93,15 @@ function commands.trajectory(...) return require("quench.trajectory.command").ma
 
 function commands.doctor(...) return require("quench.doctor").main({...}) end
 
-function commands.help(word) return require("quench.reference").main(word) end
+local in_lua = {run = "q.recipe.run", quantize = "q.quant.quantize", eval = "q.eval.text", trajectory = "q.trajectory.measure"}
+
+--- Of a command its lines of --help, of another word what the reference has.
+function commands.help(word)
+  if not (word and commands[word]) then return require("quench.reference").main(word) end
+  io.write(usage_of(word), in_lua[word] and "In Lua: quench help " .. in_lua[word] .. "\n" or "")
+end
 
 local most = {list = 0, doctor = 0, new = 1, show = 1, help = 1} -- arguments of the commands that take no options
-
---- The lines on a command in the text of --help.
-local function usage_of(name)
-  local lines = {}
-  for line in usage:gmatch("  quench [^\n]+\n") do
-    if line:match("^  quench (%a+)") == name then lines[#lines + 1] = line end
-  end
-  return table.concat(lines)
-end
 
 --- Runs a command. The others read their options themselves.
 local function run_command(name, args)

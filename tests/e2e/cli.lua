@@ -80,6 +80,8 @@ tap.test("bad command lines", function(t)
   end
   local out, err, status = sh "$Q --help"
   t.ok(status == 0 and err == "" and out:find("quench run NAME", 1, true), "--help goes to stdout")
+  t.equal((sh "$Q help watch"), (sh "$Q --help"):match("  quench watch[^\n]*\n"), "help on a command")
+  t.ok((sh "$Q help run"):find("quench run all.*\nIn Lua: quench help q%.recipe%.run\n$"), "and its name in Lua")
   out, err, status = sh "$Q doctor --help"
   t.equal(out .. err .. status, "  quench doctor                 libraries, processor, speed, fonts, terminal\n0", "--help of a command")
 end)

@@ -12,6 +12,14 @@ tap.test("the recipe of the README", function(t)
   sh.clean()
 end)
 
+tap.test("the figure of the README", function(t)
+  local path = readme:match("!%[[^%]]*%]%(([^)]+)%)")
+  local out, err, status = sh("$Q show " .. path)
+  t.ok(status == 0 and out:find("^figure decay of recipe decay, (%d+) seeds\n"), "can be made again from the PNG alone", out .. err)
+  local seeds = out:match("^[^\n]-(%d+) seeds")
+  t.ok(readme:find("quench run decay --scale=tiny --seeds=" .. seeds .. "`", 1, true), "by the command beside it", seeds)
+end)
+
 tap.test("commands and links", function(t)
   local ci = q.system.read_file ".ci/run"
   t.ok(readme:find("\nmake test\n", 1, true) and ci:find("make test", 1, true), "CI runs the README's test command")
