@@ -38,6 +38,26 @@ static void check_rotary(const Kernels *k, int64_t batch, int64_t time, int64_t 
   mem_free(x), mem_free(y), mem_free(c), mem_free(s), mem_free(rx), mem_free(rc), mem_free(rs), mem_free(wide);
 }
 
+/* Four pairs at once have the bits of each pair alone. */
+static void check_four(const Kernels *k) {
+  enum { T = 9, W = 11 };
+  double *x = random_array(T * W, 2), *c = random_array(T * 4, 1), *s = random_array(T * 4, 1), part[T * 2], pc[T], ps[T];
+  void *rx = to_real(k, T * W, x), *rc = to_real(k, T * 4, c), *rs = to_real(k, T * 4, s);
+  const int64_t dense[3] = {T * W, W, W}, two[3] = {T * 2, 2, 2};
+  k->rotary(1, T, 1, W, 8, false, -1, rc, rs, dense, rx, dense, rx);
+  int different = 0;
+  for (int i = 0; i < 4; i++) {
+    for (int t = 0; t < T; t++) part[2 * t] = x[t * W + i], part[2 * t + 1] = x[t * W + i + 4], pc[t] = c[t * 4 + i], ps[t] = s[t * 4 + i];
+    void *rp = to_real(k, T * 2, part), *c1 = to_real(k, T, pc), *s1 = to_real(k, T, ps);
+    k->rotary(1, T, 1, 2, 2, false, -1, c1, s1, two, rp, two, rp);
+    for (int t = 0; t < 2 * T; t++)
+      different += memcmp((char *)rp + (size_t)t * k->element, (char *)rx + (size_t)(t / 2 * W + i + t % 2 * 4) * k->element, k->element) != 0;
+    mem_free(rp), mem_free(c1), mem_free(s1);
+  }
+  ok(different == 0, "%s: four pairs of a head have the bits of each alone (%d differ)", k->name, different);
+  mem_free(x), mem_free(c), mem_free(s), mem_free(rx), mem_free(rc), mem_free(rs);
+}
+
 /* --- convolution --- */
 
 static void check_conv(const Kernels *k, int64_t batch, int64_t time, int64_t channels, int64_t taps) {
@@ -82,6 +102,7 @@ int main(void) {
     for (int pair = 0; pair < 2; pair++)
       for (int type = 0; type < 2; type++)
         check_rotary(kernels_of(0, type ? F64 : F32), turns[i][0], turns[i][1], turns[i][2], turns[i][3], turns[i][4], pair);
+  check_four(kernels_of(0, F32)), check_four(kernels_of(0, F64));
   const int64_t filters[][4] = {{1, 1, 1, 1}, {1, 1, 3, 4}, {2, 9, 5, 3}, {1, 30, 64, 4}, {2, 11, 65, 8}, {1, 40, 131, 9}, {3, 5, 2, 20}};
   for (int i = 0; i < 7; i++) {
     check_conv(kernels_of(0, F32), filters[i][0], filters[i][1], filters[i][2], filters[i][3]);
