@@ -1,147 +1,119 @@
-/* attention.c - causal attention by blocks of queries and keys, with its gradient and
- * the tangents of both, never holding time x time values.
+/* attention.c - causal attention by blocks of queries and keys, and the tangent of it, never
+ * holding time x time values. The gradient: attention_backward.c.
  *
  *   S = scale Q K^T,  P = softmax(S) over the keys a query sees,  O = P V
  *
  * The forward pass meets the keys block by block and keeps a running maximum and sum
  * a row (Milakov and Gimelshein 2018; Dao et al. 2022). What remains of it is
- * L = log sum exp(S), so every later pass remakes P = exp(S - L) tile by tile:
- *   dV = P^T dO,  dP = dO V^T,  dS = scale P (dP - rowsum(dO O)),  dQ = dS K,  dK = dS^T Q.
- * The gradient is thus a function of (Q, K, V, O, L, dO), and its tangent one of their
- * tangents, which the forward tangent supplies for O and L: one pass, no fixed point.
+ * L = log sum exp(S), so every later pass remakes P = exp(S - L) tile by tile.
  *
- * One thread does one head (one group of heads that share keys), all its blocks in
- * order: the same bits for any number of threads. Blocks above the diagonal or left of
- * the window are skipped; in those on the edge the masked part of P is zero. */
-#include "kernel/cpu/cpu.h"
-#include "kernel/cpu/gemm.h"
-#include "kernel/cpu/vmath.h"
-#include "kernel/workspace.h"
+ * A block of keys is laid out for the products once and then met by a span of queries. A row of
+ * the results is one thread's, and meets the blocks in order: the same bits for any number of
+ * threads and any spans. Blocks above the diagonal or left of the window are skipped, and most of
+ * what is unseen in those on the edge. */
+#include <omp.h>
 
-enum { BLOCK = 64 }; /* queries and keys of a tile: 16 KiB of f32, so two to four tiles stay in the second-level cache */
+#include "kernel/cpu/attention_tile.h"
 
-typedef real Tile[BLOCK * BLOCK];
+/* ---- sums and maxima of rows, for a vector's worth of rows at once ---- */
 
-/* One head of one sequence: rows `stride` apart. blocks, where not NULL: its blocks of BLOCK rows turned, (width, BLOCK) each. */
-typedef struct Head {
-  real *x;
-  int64_t stride;
-  const real *blocks;
-} Head;
+/* Element i of the result: the values of v[i] joined, its first half with its second, and so on: the order of summation. */
+#define FOLD(name, join)                                                            \
+  static inline __attribute__((always_inline)) vec name(vec *v) {                   \
+    _Pragma("GCC unroll 4") for (int half = VL / 2; half; half /= 2)                \
+      _Pragma("GCC unroll 8") for (int i = 0; i < half; i++) {                      \
+        const vec low = interleave(v[i], v[i + half], 0), high = interleave(v[i], v[i + half], VL / 2); \
+        v[i] = join(low, high);                                                     \
+      }                                                                             \
+    return v[0];                                                                    \
+  }
 
-static Head head_of(Heads h, int64_t b, int64_t head) {
-  return (Head){(real *)h.data + b * h.stride[0] + head * h.stride[2], h.stride[1], NULL};
+static inline __attribute__((always_inline)) vec plus(vec a, vec b) { return a + b; }
+static inline __attribute__((always_inline)) vec larger(vec a, vec b) {
+  vec m;
+#pragma GCC unroll 16
+  for (int i = 0; i < (int)VL; i++) m[i] = a[i] > b[i] ? a[i] : b[i];
+  return m;
 }
-static real *row_of(Head h, int64_t t) { return h.x + t * h.stride; }
+FOLD(fold_sum, plus)
+FOLD(fold_largest, larger)
 
-/* A tile's place: queries [i, i + m), keys [j, j + n). */
-typedef struct Place {
-  int64_t i, m, j, n;
-} Place;
+enum { VECTORS = BLOCK / VL };
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* The columns [from, to) of a tile that a query row sees. Loops over a row of a tile take all BLOCK columns, whole
- * vectors, and blend the unseen away. */
-typedef struct Seen {
-  int from, to;
-} Seen;
-
-static Seen seen(const Attention *a, Place p, int64_t r) {
-  int64_t t = p.i + r;
-  return (Seen){(int)(a->window ? least(most(t - a->window + 1 - p.j, 0), p.n) : 0), (int)most(least(t + 1 - p.j, p.n), 0)};
-}
-
-/* The first key block that any query from row i on sees. */
-static int64_t first_block(const Attention *a, int64_t i) {
-  return a->window ? most(i - a->window + 1, 0) / BLOCK * BLOCK : 0;
-}
-
-/* ---- keys and values turned once a head, not again by each product with a block of queries. They lie in the thread's
- * workspace for left operands, which products as small as these leave alone (gemm.c; tiles are not used below a width of 256). ---- */
-
-enum { ROOM = WORKSPACE_A / sizeof(real), WIDEST = 128 };
-
-/* Whether `count` heads fit there, and more than one block of queries meets them. */
-static bool worth_turning(const Attention *a, int count) {
-  const int64_t blocks = (a->time + BLOCK - 1) / BLOCK;
-  return blocks > 1 && a->width <= WIDEST && count * blocks * BLOCK * a->width <= ROOM;
+/* Largest values of the made columns of `rows` rows at s. */
+APART void largest_of(int64_t rows, Range made, const real *s, real *to) {
+  vec v[VL];
+  for (int i = 0; i < (int)VL; i++, s += BLOCK) {
+    if (i >= rows) {
+      v[i] = (vec){0};
+      continue;
+    }
+    v[i] = *(const vec *)(s + made.from);
+    for (int c = made.from + (int)VL; c < made.to; c += (int)VL) v[i] = larger(v[i], *(const vec *)(s + c));
+  }
+  *(vec_any *)to = fold_largest(v);
 }
 
-/* Turns head number `at` of those. */
-static void turn_blocks(const Attention *a, Head *h, int at) {
-  real *to = (real *)workspace_a() + at * ((a->time + BLOCK - 1) / BLOCK) * BLOCK * a->width;
-  h->blocks = to;
-  for (int64_t j = 0; j < a->time; j += BLOCK) K(pack_transposed)(a->width, least(a->time - j, BLOCK), BLOCK, row_of(*h, j), h->stride, to + j * a->width);
-}
-
-/* ---- products of tiles, each on the calling thread alone ---- */
-
-/* tile (m x n) = alpha x y^T + beta tile, for rows of queries x and of keys y */
-static void scores(const Attention *a, Place p, double alpha, Head x, Head y, double beta, real *tile) {
-  const bool turned = y.blocks != NULL;
-  K(product)(&(Product){.transpose_b = !turned, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x, p.i), .lda = x.stride,
-                        .b = turned ? y.blocks + p.j * a->width : row_of(y, p.j), .ldb = turned ? BLOCK : y.stride, .c = tile, .ldc = BLOCK});
-}
-/* queries' rows of out = tile keys' rows of x + beta out */
-static void gather(const Attention *a, Place p, const real *tile, Head x, double beta, Head out) {
-  K(product)(&(Product){.m = p.m, .n = a->width, .k = p.n, .alpha = 1, .beta = beta, .a = tile, .lda = BLOCK, .b = row_of(x, p.j), .ldb = x.stride,
-                        .c = row_of(out, p.i), .ldc = out.stride});
-}
-/* keys' rows of out += tile^T queries' rows of x */
-static void scatter(const Attention *a, Place p, const real *tile, Head x, Head out) {
-  K(product)(&(Product){.transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK, .b = row_of(x, p.i),
-                        .ldb = x.stride, .c = row_of(out, p.j), .ldc = out.stride});
-}
-
-static void clear_rows(const Attention *a, Head h) {
-  for (int64_t t = 0; t < a->time; t++)
-    for (int64_t w = 0; w < a->width; w++) row_of(h, t)[w] = 0;
-}
-
-static real row_dot(int64_t n, const real *x, const real *y) {
-  real sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; j++) sum += x[j] * y[j];
-  return sum;
+/* Sums of the made columns, as of whole rows with zeros elsewhere: folded in halves. */
+APART void totals_of(int64_t rows, Range made, const real *s, real *to) {
+  vec v[VL];
+  for (int i = 0; i < (int)VL; i++, s += BLOCK) {
+    vec part[VECTORS];
+#pragma GCC unroll 16
+    for (int c = 0; c < (int)VECTORS; c++) part[c] = i < rows && c * (int)VL >= made.from && c * (int)VL < made.to ? *(const vec *)(s + c * VL) : (vec){0};
+#pragma GCC unroll 4
+    for (int half = VECTORS / 2; half; half /= 2)
+#pragma GCC unroll 8
+      for (int c = 0; c < half; c++) part[c] += part[c + half];
+    v[i] = part[0];
+  }
+  *(vec_any *)to = fold_sum(v);
 }
 
 /* ---- forward ---- */
 
-/* Largest value and sum of a row of a tile. Folded in halves: a chain of 64 additions would take longer than the 64
- * exponentials. Kept apart from their callers, inside which gcc 12 leaves them scalar. */
-__attribute__((noinline)) static real row_max(const real *s) {
-  real m = s[0];
-#pragma omp simd reduction(max : m)
-  for (int j = 0; j < BLOCK; j++) m = s[j] > m ? s[j] : m;
-  return m;
-}
-__attribute__((noinline)) static real row_total(const real *s) {
-  real part[BLOCK / 2];
-  for (int j = 0; j < BLOCK / 2; j++) part[j] = s[j] + s[j + BLOCK / 2];
-#pragma GCC unroll 5
-  for (int width = BLOCK / 4; width; width /= 2)
-    for (int j = 0; j < width; j++) part[j] += part[j + width];
-  return part[0];
+/* Running maximum and sum of the rows of a block of queries; by how much what was summed before shrinks. */
+typedef struct Running {
+  real maximum[BLOCK], sum[BLOCK], shrink[BLOCK];
+} Running;
+
+APART void hide_unseen(const Attention *a, Place p, Group g, real *tile) {
+  for (int64_t r = g.row; r < g.row + g.rows; r++)
+    for (int c = g.made.from; c < g.made.to; c += GROUP) {
+      const Range v = seen_from(a, p, r, c);
+      real *s = tile + r * BLOCK + c;
+#pragma omp simd
+      for (int x = 0; x < (int)GROUP; x++) s[x] = blend(x >= v.from && x < v.to, s[x], -INFINITY);
+    }
 }
 
-/* Turns a row of scores into exponentials below the new running maximum; zero where unseen.
- * Returns the factor by which what was summed before shrinks. */
-static real row_online(Seen v, real *s, real *maximum, real *sum) {
-  const real before = *maximum;
-  if (v.from > 0 || v.to < BLOCK) {
+/* New maxima of VL rows, and what their exponentials are taken below. */
+APART void raise(const real *top, real *maximum, real *shrink, real *base) {
 #pragma omp simd
-    for (int j = 0; j < BLOCK; j++) s[j] = blend(j >= v.from && j < v.to, s[j], -INFINITY);
+  for (int x = 0; x < (int)VL; x++) {
+    const real before = maximum[x], m = real_max(top[x], before);
+    base[x] = blend(m == -INFINITY, 0, m); /* nothing seen so far: all exponentials are 0 */
+    shrink[x] = blend(before == m, 1, real_exp(before - base[x]));
+    maximum[x] = m;
   }
-  const real m = real_max(row_max(s), before);
-  const real base = m == -INFINITY ? 0 : m; /* nothing seen so far: all exponentials are 0 */
+}
+
+APART void exponentials(int64_t rows, Range made, const real *base, real *s) {
+  for (int64_t r = 0; r < rows; r++, s += BLOCK)
+    for (int c = made.from; c < made.to; c += GROUP)
 #pragma omp simd
-  for (int j = 0; j < BLOCK; j++) s[j] = real_exp(s[j] - base);
-  const real shrink = before == m ? 1 : real_exp(before - base);
-  *sum = *sum * shrink + row_total(s);
-  *maximum = m;
-  return shrink;
+      for (int x = 0; x < (int)GROUP; x++) s[c + x] = real_exp(s[c + x] - base[r]);
+}
+
+/* VL rows of scores from r on become exponentials below their new running maximum; zero where unseen. */
+static void rows_online(int64_t r, int64_t rows, Range made, real *s, Running *run) {
+  real top[VL], base[VL], total[VL];
+  largest_of(rows, made, s, top);
+  raise(top, run->maximum + r, run->shrink + r, base);
+  exponentials(rows, made, base, s);
+  totals_of(rows, made, s, total);
+#pragma omp simd
+  for (int x = 0; x < (int)VL; x++) run->sum[r + x] = run->sum[r + x] * run->shrink[r + x] + total[x];
 }
 
 static void scale_row(int64_t n, real factor, real *x) {
@@ -149,138 +121,134 @@ static void scale_row(int64_t n, real factor, real *x) {
   for (int64_t j = 0; j < n; j++) x[j] *= factor;
 }
 
-/* O and L of queries [i, i + m). */
-static void forward_block(const Attention *a, int64_t i, int64_t m, Head q, Head k, Head v, Head o, real *lse) {
+/* A block of queries meets a block of keys. */
+static void forward_tile(const Attention *a, Place p, const Operand *q, const Operand *k, const Operand *v, Head o, Running *run) {
   Tile s;
-  real maximum[BLOCK], sum[BLOCK];
-  for (int64_t r = 0; r < m; r++) maximum[r] = -INFINITY, sum[r] = 0;
-  int64_t start = first_block(a, i);
-  for (int64_t j = start; j < i + m; j += BLOCK) {
-    Place p = {i, m, j, least(i + m - j, BLOCK)};
-    scores(a, p, a->scale, q, k, 0, s);
-    for (int64_t r = 0; r < m; r++) {
-      real shrink = row_online(seen(a, p, r), s + r * BLOCK, maximum + r, sum + r);
-      if (shrink != 1 && j > start) scale_row(a->width, shrink, row_of(o, i + r));
-    }
-    gather(a, p, s, v, j > start, o);
+  const bool begins = p.j == first_block(a, p.i);
+  scores(a, p, a->scale, q, k, 0, s);
+  for (int64_t r = 0; r < p.m; r += GROUP) {
+    const Group g = group_of(a, p, r);
+    if (g.edge) hide_unseen(a, p, g, s);
+    clear_unmade(a, g, s);
+    for (int64_t x = r; x < r + g.rows && g.made.to; x += VL) rows_online(x, least(VL, r + g.rows - x), g.made, s + x * BLOCK, run);
+    for (int64_t x = r; x < r + g.rows && g.made.to && !begins; x++)
+      if (run->shrink[x] != 1) scale_row(a->width, run->shrink[x], row_of(o, p.i + x));
   }
-  for (int64_t r = 0; r < m; r++) {
-    scale_row(a->width, 1 / sum[r], row_of(o, i + r));
-    lse[i + r] = maximum[r] + real_log(sum[r]);
+  gather(a, p, s, v, !begins, o);
+}
+
+/* O and L of queries [i0, i1). */
+static void forward_span(const Attention *a, int64_t i0, int64_t i1, const Operand *q, Operand k, Operand v, Head o, real *lse, const Next *next) {
+  Running run[SPAN / BLOCK];
+  for (int64_t b = 0; b * BLOCK < i1 - i0; b++)
+    for (int64_t r = 0; r < BLOCK; r++) run[b].maximum[r] = -INFINITY, run[b].sum[r] = 0;
+  for (int64_t j = first_block(a, i0); j < i1; j += BLOCK) {
+    real *room = workspace_b();
+    turn_rows(a, &k, j, least(a->time - j, BLOCK), &room);
+    copy_rows(a, &v, j, least(a->time - j, BLOCK), &room);
+    fetch(a, next, j, least(a->time - j, BLOCK));
+    for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK)
+      forward_tile(a, place_of(a, i, j), q, &k, &v, o, run + (i - i0) / BLOCK);
+  }
+  for (int64_t i = i0; i < i1; i++) {
+    const Running *of = run + (i - i0) / BLOCK;
+    const int64_t r = (i - i0) % BLOCK;
+    scale_row(a->width, 1 / of->sum[r], row_of(o, i));
+    lse[i] = of->maximum[r] + real_log(of->sum[r]);
   }
 }
 
-static bool worth_threads(const Attention *a) { return a->batch * a->heads * a->time * least(a->time, BLOCK) > PARALLEL_GRAIN; }
+/* Queries of a piece of work: long spans lay out less, but there must be pieces for all threads. */
+static int64_t piece_of(const Attention *a) { return a->batch * a->heads >= 4 * workspace_threads() || workspace_threads() == 1 ? span_of(a) : BLOCK; }
 
 void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *lse) {
-  const int64_t group = a->heads / a->kv_heads, blocks = (a->time + BLOCK - 1) / BLOCK;
-  const int threads = workspace_threads();
-  if (a->batch * a->heads >= 4 * threads && worth_turning(a, 1)) {
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (worth_threads(a))
-    for (int64_t b = 0; b < a->batch; b++)
-      for (int64_t h = 0; h < a->heads; h++) {
-        Head keys = head_of(k, b, h / group);
-        turn_blocks(a, &keys, 0);
-        for (int64_t i = 0; i < a->time; i += BLOCK)
-          forward_block(a, i, least(a->time - i, BLOCK), head_of(q, b, h), keys, head_of(v, b, h / group), head_of(o, b, h),
-                        (real *)lse + (b * a->heads + h) * a->time);
-      }
-    return;
-  }
-#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads) if (worth_threads(a))
+  const int64_t group = a->heads / a->kv_heads, piece = piece_of(a), pieces = (a->time + piece - 1) / piece;
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
-      for (int64_t c = 0; c < blocks; c++) {
-        int64_t i = (blocks - 1 - c) * BLOCK; /* the longest first */
-        forward_block(a, i, least(a->time - i, BLOCK), head_of(q, b, h), head_of(k, b, h / group), head_of(v, b, h / group),
-                      head_of(o, b, h), (real *)lse + (b * a->heads + h) * a->time);
+      for (int64_t c = 0; c < pieces; c++) {
+        const int64_t i = (pieces - 1 - c) * piece; /* the longest first */
+        const int64_t on = b * a->heads + h + omp_get_num_threads();
+        const Operand x = operand_of(q, b, h);
+        Next next = {0};
+        if (pieces == 1) next_add(a, &next, q, a->heads, on), next_add(a, &next, o, a->heads, on);
+        if (pieces == 1 && group == 1) next_add(a, &next, k, a->heads, on), next_add(a, &next, v, a->heads, on);
+        forward_span(a, i, least(a->time, i + piece), &x, operand_of(k, b, h / group), operand_of(v, b, h / group), head_of(o, b, h),
+                     (real *)lse + (b * a->heads + h) * a->time, &next);
       }
 }
 
-/* ---- what follows remakes P ---- */
-
-/* Row of probabilities from scores; zero where unseen. */
-static void row_probability(Seen v, real lse, real *s) {
-#pragma omp simd
-  for (int j = 0; j < BLOCK; j++) s[j] = blend(j >= v.from && j < v.to, real_exp(s[j] - lse), 0);
-}
-
-static void probabilities(const Attention *a, Place p, Head q, Head k, const real *lse, real *s) {
-  scores(a, p, a->scale, q, k, 0, s);
-  for (int64_t r = 0; r < p.m; r++) row_probability(seen(a, p, r), lse[p.i + r], s + r * BLOCK);
-}
-
-/* One head's operands. Those a pass does not use stay empty. */
-typedef struct Operands {
-  Head q, k, v, o, d_o, dq, dk, dv;
-  Head tq, tk, tv, to, t_do, tdq, tdk, tdv;
-  const real *lse, *tlse;
-} Operands;
-
-/* ---- gradient ---- */
-
-static void backward_head(const Attention *a, const Operands *x) {
-  Tile p, d;
-  real delta[BLOCK];
-  for (int64_t i = 0; i < a->time; i += BLOCK) {
-    int64_t m = least(a->time - i, BLOCK), start = first_block(a, i);
-    for (int64_t r = 0; r < m; r++) delta[r] = row_dot(a->width, row_of(x->d_o, i + r), row_of(x->o, i + r));
-    for (int64_t j = start; j < i + m; j += BLOCK) {
-      Place at = {i, m, j, least(i + m - j, BLOCK)};
-      probabilities(a, at, x->q, x->k, x->lse, p);
-      scores(a, at, 1, x->d_o, x->v, 0, d);
-      scatter(a, at, p, x->d_o, x->dv);
-      for (int64_t r = 0; r < m; r++) {
-        real *pr = p + r * BLOCK, *dr = d + r * BLOCK;
-#pragma omp simd
-        for (int64_t c = 0; c < at.n; c++) dr[c] = (real)a->scale * pr[c] * (dr[c] - delta[r]);
-      }
-      gather(a, at, d, x->k, j > start, x->dq);
-      scatter(a, at, d, x->q, x->dk);
-    }
-  }
-}
-
-void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads dq, Heads dk, Heads dv) {
-  const int64_t group = a->heads / a->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
-  for (int64_t b = 0; b < a->batch; b++)
-    for (int64_t g = 0; g < a->kv_heads; g++) {
-      Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .dk = head_of(dk, b, g), .dv = head_of(dv, b, g)};
-      if (worth_turning(a, 2)) turn_blocks(a, &x.k, 0), turn_blocks(a, &x.v, 1);
-      clear_rows(a, x.dk);
-      clear_rows(a, x.dv);
-      for (int64_t h = g * group; h < (g + 1) * group; h++) {
-        x.q = head_of(q, b, h), x.o = head_of(o, b, h), x.d_o = head_of(d_o, b, h), x.dq = head_of(dq, b, h);
-        x.lse = (const real *)lse + (b * a->heads + h) * a->time;
-        backward_head(a, &x);
-      }
-    }
-}
-
-/* ---- tangent of the forward pass: with A = P tS,
+/* ---- tangent: with A = P tS,
  *   tL = rowsum(A),  tO = A V + P tV - tL O ---- */
 
-static void tangent_block(const Attention *a, int64_t i, int64_t m, const Operands *x, real *tlse) {
-  Tile p, ts;
-  for (int64_t r = 0; r < m; r++) tlse[i + r] = 0;
-  int64_t start = first_block(a, i);
-  for (int64_t j = start; j < i + m; j += BLOCK) {
-    Place at = {i, m, j, least(i + m - j, BLOCK)};
-    probabilities(a, at, x->q, x->k, x->lse, p);
-    scores(a, at, a->scale, x->tq, x->k, 0, ts);
-    scores(a, at, a->scale, x->q, x->tk, 1, ts);
-    for (int64_t r = 0; r < m; r++) {
-      real *pr = p + r * BLOCK, *sr = ts + r * BLOCK, sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = 0; c < at.n; c++) sum += sr[c] *= pr[c];
-      tlse[i + r] += sum;
+typedef struct Tangent {
+  Operand q, k, v, tq, tk, tv;
+  Head o, to;
+  const real *lse;
+  real *tlse;
+} Tangent;
+
+/* Sums of `rows` rows of at most VL: of the numbers at s, n a row, zero outside what is made. A block of keys
+ * that follows others is summed key by key, the first one in lanes of a vector, what fills no vector in lane 0. */
+APART void key_sums(bool by_key, int64_t rows, int64_t n, const real *s, real *to) {
+  const int64_t whole = n / VL * VL;
+  vec v[VL], sum = {0};
+  if (by_key) {
+    for (int64_t c = 0; c < n; c += VL) {
+      for (int i = 0; i < (int)VL; i++) v[i] = i < rows ? *(const vec *)(s + i * BLOCK + c) : (vec){0};
+      transpose(v);
+      for (int i = 0; i < (int)VL && c + i < n; i++) sum += v[i];
     }
-    gather(a, at, ts, x->v, j > start, x->to);
-    gather(a, at, p, x->tv, 1, x->to);
+  } else {
+    for (int64_t i = 0; i < (int)VL; i++) {
+      v[i] = (vec){0};
+      if (i >= rows) continue;
+      for (int64_t c = 0; c < whole; c += VL) v[i] += *(const vec *)(s + i * BLOCK + c);
+      for (int64_t c = whole; c < n; c++) v[i][0] += s[i * BLOCK + c];
+    }
+    sum = in_order(v);
   }
-  for (int64_t r = 0; r < m; r++) {
-    real *to = row_of(x->to, i + r), *o = row_of(x->o, i + r), t = tlse[i + r];
+  *(vec_any *)to = sum;
+}
+
+/* On return p = P, ts = A = P tS, zero where not made. */
+static void tangent_rows(const Attention *a, Place at, Group g, const real *lse, real *tlse, real *p, real *ts) {
+  probabilities(a, at, g, lse, p);
+  for (int64_t r = g.row; r < g.row + g.rows; r++) {
+    real *pr = p + r * BLOCK, *sr = ts + r * BLOCK;
+    for (int c = 0; c < BLOCK; c += GROUP)
+#pragma omp simd
+      for (int x = 0; x < (int)GROUP; x++) sr[c + x] = c >= g.made.from && c < g.made.to ? sr[c + x] * pr[c + x] : 0;
+  }
+  for (int64_t r = g.row; r < g.row + g.rows; r += VL) {
+    const int64_t rows = least(VL, g.row + g.rows - r);
+    real sum[VL];
+    key_sums(at.j > first_block(a, at.i), rows, at.n, ts + r * BLOCK, sum);
+    for (int64_t x = 0; x < rows; x++) tlse[at.i + r + x] += sum[x];
+  }
+}
+
+static void tangent_tile(const Attention *a, Place at, const Tangent *x) {
+  Tile p, ts;
+  scores(a, at, a->scale, &x->q, &x->k, 0, p);
+  scores(a, at, a->scale, &x->tq, &x->k, 0, ts);
+  scores(a, at, a->scale, &x->q, &x->tk, 1, ts);
+  for (int64_t r = 0; r < at.m; r += GROUP) tangent_rows(a, at, group_of(a, at, r), x->lse, x->tlse, p, ts);
+  gather(a, at, ts, &x->v, at.j > first_block(a, at.i), x->to);
+  gather(a, at, p, &x->tv, 1, x->to);
+}
+
+static void tangent_span(const Attention *a, int64_t i0, int64_t i1, Tangent *x) {
+  for (int64_t i = i0; i < i1; i++) x->tlse[i] = 0;
+  for (int64_t j = first_block(a, i0); j < i1; j += BLOCK) {
+    const int64_t n = least(a->time - j, BLOCK);
+    real *room = workspace_b();
+    turn_rows(a, &x->k, j, n, &room), turn_rows(a, &x->tk, j, n, &room);
+    copy_rows(a, &x->v, j, n, &room), copy_rows(a, &x->tv, j, n, &room);
+    for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) tangent_tile(a, place_of(a, i, j), x);
+  }
+  for (int64_t i = i0; i < i1; i++) {
+    real *to = row_of(x->to, i), *o = row_of(x->o, i), t = x->tlse[i];
 #pragma omp simd
     for (int64_t c = 0; c < a->width; c++) to[c] -= t * o[c];
   }
@@ -288,79 +256,15 @@ static void tangent_block(const Attention *a, int64_t i, int64_t m, const Operan
 
 void K(attention_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads tq, Heads tk, Heads tv, Heads to,
                           void *tlse) {
-  const int64_t group = a->heads / a->kv_heads, blocks = (a->time + BLOCK - 1) / BLOCK;
+  const int64_t group = a->heads / a->kv_heads, piece = piece_of(a), pieces = (a->time + piece - 1) / piece;
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
-      for (int64_t c = 0; c < blocks; c++) {
-        int64_t i = (blocks - 1 - c) * BLOCK, g = h / group, at = (b * a->heads + h) * a->time;
-        Operands x = {.q = head_of(q, b, h), .k = head_of(k, b, g), .v = head_of(v, b, g), .o = head_of(o, b, h),
-                      .tq = head_of(tq, b, h), .tk = head_of(tk, b, g), .tv = head_of(tv, b, g), .to = head_of(to, b, h),
-                      .lse = (const real *)lse + at};
-        tangent_block(a, i, least(a->time - i, BLOCK), &x, (real *)tlse + at);
+      for (int64_t c = 0; c < pieces; c++) {
+        const int64_t i = (pieces - 1 - c) * piece, g = h / group, at = (b * a->heads + h) * a->time;
+        Tangent x = {.q = operand_of(q, b, h), .k = operand_of(k, b, g), .v = operand_of(v, b, g), .tq = operand_of(tq, b, h),
+                     .tk = operand_of(tk, b, g), .tv = operand_of(tv, b, g), .o = head_of(o, b, h), .to = head_of(to, b, h),
+                     .lse = (const real *)lse + at, .tlse = (real *)tlse + at};
+        tangent_span(a, i, least(a->time, i + piece), &x);
       }
-}
-
-/* ---- tangent of the gradient: with tP = P (tS - tL), td = rowsum(tdO O + dO tO) and
- * E = dP - d,   tdS = scale (tP E + P (tdP - td)) ---- */
-
-/* On entry ts = tS, d = dP, td = tdP; on return ts = tP, d = dS, td = tdS. */
-static void row_second(int64_t n, real scale, real tlse, real delta, real tdelta, const real *p, real *ts, real *d, real *td) {
-#pragma omp simd
-  for (int64_t c = 0; c < n; c++) {
-    real tp = p[c] * (ts[c] - tlse), e = d[c] - delta;
-    ts[c] = tp;
-    d[c] = scale * p[c] * e;
-    td[c] = scale * (tp * e + p[c] * (td[c] - tdelta));
-  }
-}
-
-static void backward_tangent_head(const Attention *a, const Operands *x) {
-  Tile p, ts, d, td;
-  real delta[BLOCK], tdelta[BLOCK];
-  for (int64_t i = 0; i < a->time; i += BLOCK) {
-    int64_t m = least(a->time - i, BLOCK), start = first_block(a, i);
-    for (int64_t r = 0; r < m; r++) {
-      delta[r] = row_dot(a->width, row_of(x->d_o, i + r), row_of(x->o, i + r));
-      tdelta[r] = row_dot(a->width, row_of(x->t_do, i + r), row_of(x->o, i + r)) + row_dot(a->width, row_of(x->d_o, i + r), row_of(x->to, i + r));
-    }
-    for (int64_t j = start; j < i + m; j += BLOCK) {
-      Place at = {i, m, j, least(i + m - j, BLOCK)};
-      probabilities(a, at, x->q, x->k, x->lse, p);
-      scores(a, at, a->scale, x->tq, x->k, 0, ts);
-      scores(a, at, a->scale, x->q, x->tk, 1, ts);
-      scores(a, at, 1, x->d_o, x->v, 0, d);
-      scores(a, at, 1, x->t_do, x->v, 0, td);
-      scores(a, at, 1, x->d_o, x->tv, 1, td);
-      for (int64_t r = 0; r < m; r++)
-        row_second(at.n, (real)a->scale, x->tlse[i + r], delta[r], tdelta[r], p + r * BLOCK, ts + r * BLOCK, d + r * BLOCK, td + r * BLOCK);
-      scatter(a, at, ts, x->d_o, x->tdv);
-      scatter(a, at, p, x->t_do, x->tdv);
-      gather(a, at, td, x->k, j > start, x->tdq);
-      gather(a, at, d, x->tk, 1, x->tdq);
-      scatter(a, at, td, x->q, x->tdk);
-      scatter(a, at, d, x->tq, x->tdk);
-    }
-  }
-}
-
-void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,
-                                   Heads tv, Heads to, const void *tlse, Heads t_do, Heads tdq, Heads tdk, Heads tdv) {
-  const int64_t group = a->heads / a->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(workspace_threads()) if (worth_threads(a))
-  for (int64_t b = 0; b < a->batch; b++)
-    for (int64_t g = 0; g < a->kv_heads; g++) {
-      Operands x = {.k = head_of(k, b, g), .v = head_of(v, b, g), .tk = head_of(tk, b, g), .tv = head_of(tv, b, g),
-                    .tdk = head_of(tdk, b, g), .tdv = head_of(tdv, b, g)};
-      if (worth_turning(a, 4)) turn_blocks(a, &x.k, 0), turn_blocks(a, &x.v, 1), turn_blocks(a, &x.tk, 2), turn_blocks(a, &x.tv, 3);
-      clear_rows(a, x.tdk);
-      clear_rows(a, x.tdv);
-      for (int64_t h = g * group; h < (g + 1) * group; h++) {
-        int64_t at = (b * a->heads + h) * a->time;
-        x.q = head_of(q, b, h), x.o = head_of(o, b, h), x.d_o = head_of(d_o, b, h);
-        x.tq = head_of(tq, b, h), x.to = head_of(to, b, h), x.t_do = head_of(t_do, b, h), x.tdq = head_of(tdq, b, h);
-        x.lse = (const real *)lse + at, x.tlse = (const real *)tlse + at;
-        backward_tangent_head(a, &x);
-      }
-    }
 }

@@ -20,19 +20,10 @@
 #include "kernel/cpu/bf16.h"
 #include "kernel/cpu/dot.h"
 #include "kernel/cpu/gemm.h"
-#include "kernel/cpu/vector.h"
+#include "kernel/cpu/gemm_tile.h"
 #include "kernel/workspace.h"
 
-#if defined(__AVX512F__)
-enum { MR = 8, NV = 3 }; /* 24 of 32 registers hold the tile */
-#define IF_8(...) __VA_ARGS__
-#else
-enum { MR = 4, NV = 3 }; /* 12 of 16 */
-#define IF_8(...)
-#endif
-
 enum {
-  NR = NV * VL,
   KC = REAL(512, 256),     /* longer sums save more passes over C than the panel of B loses by lying in the second-level cache (measured) */
   MC = 24 * MR,            /* rows of A that stay in the second-level cache */
   NC = 8 * NR ,            /* columns of B packed at a time */
@@ -46,18 +37,6 @@ _Static_assert(MC * KC * sizeof(real) <= WORKSPACE_A && NC * KC * sizeof(real) <
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- the kernel ---- */
-
-/* What a call of the kernel works on: a[i, k] = a[i rs + k cs], rows of B bs apart. */
-typedef struct Step {
-  int64_t kc;
-  const real *a;
-  int64_t rs, cs;
-  const real *b;
-  int64_t bs;
-  real alpha, beta;
-  real *c;
-  int64_t ldc;
-} Step;
 
 /* The value as rounded: the compiler may not fuse what made it with what uses it. "v" and "w" are the vector registers,
  * whichever of them the processor has (gcc and clang, with and without -march). */
@@ -90,14 +69,24 @@ static inline __attribute__((always_inline)) void tile(const Step *s, int rows, 
 #pragma GCC unroll 3
       for (int j = 0; j < nv; j++) c[i][j] += a[i * rs] * x[j];
   }
+  const real alpha = s->alpha, beta = s->beta; /* read once: C may lie anywhere */
+  real *to = s->c;
+  const int64_t ldc = s->ldc;
+  if (beta == 0) {
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+      for (int j = 0; j < nv; j++) *(vec_any *)(to + i * ldc + j * VL) = alpha * c[i][j];
+    return;
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
     for (int j = 0; j < nv; j++) {
-      vec_any *to = (vec_any *)(s->c + i * s->ldc + j * VL);
-      vec scaled = s->alpha * c[i][j];
+      vec_any *at = (vec_any *)(to + i * ldc + j * VL);
+      vec scaled = alpha * c[i][j];
       KEEP_ROUNDED(scaled); /* or each kernel picks which product to fuse, and bits hang on the threads' cut */
-      *to = s->beta == 0 ? scaled : scaled + s->beta * *to;
+      *at = scaled + beta * *at;
     }
 }
 
@@ -125,11 +114,22 @@ static void edge_tile(Kernel kernel, const Step *s, int64_t rows, int64_t column
   for (int64_t i = 0; i < rows; i++) memcpy(s->c + i * s->ldc, whole + i * NR, (size_t)columns * sizeof(real));
 }
 
-/* ---- packing ---- */
-
 /* Columns of the next panel when n are left: NR, but 2 + 2 vectors rather than 3 + 1. */
 static int64_t panel_columns(int64_t n) { return n > 4 * VL || n <= 3 * VL ? least(n, NR) : 2 * VL; }
 static int64_t vectors(int64_t columns) { return (columns + VL - 1) / VL; }
+
+void K(strip)(const Step *s, bool columns_dense, int64_t rows, int64_t n) {
+  const Kernel(*kernels)[MR] = columns_dense ? across : along;
+  Step t = *s;
+  for (int64_t c = 0, columns; c < n; c += columns, t.b += columns, t.c += columns) {
+    columns = panel_columns(n - c);
+    const Kernel kernel = kernels[vectors(columns) - 1][rows - 1];
+    if (columns % VL) edge_tile(kernel, &t, rows, columns);
+    else kernel(&t);
+  }
+}
+
+/* ---- packing ---- */
 
 void K(pack_transposed)(int64_t kc, int64_t columns, int64_t width, const real *from, int64_t ld, real *to) {
   int64_t c = 0, whole = kc / VL * VL;
