@@ -11,8 +11,6 @@
  * the results is one thread's, and meets the blocks in order: the same bits for any number of
  * threads and any spans. Blocks above the diagonal or left of the window are skipped, and most of
  * what is unseen in those on the edge. */
-#include <omp.h>
-
 #include "kernel/cpu/attention_tile.h"
 
 /* ---- sums and maxima of rows, for a vector's worth of rows at once ---- */
@@ -138,7 +136,7 @@ static void forward_tile(const Attention *a, Place p, const Operand *q, const Op
 }
 
 /* O and L of queries [i0, i1). */
-static void forward_span(const Attention *a, int64_t i0, int64_t i1, const Operand *q, Operand k, Operand v, Head o, real *lse, const Next *next) {
+static void forward_span(const Attention *a, int64_t i0, int64_t i1, const Operand *q, Operand k, Operand v, Head o, real *lse) {
   Running run[SPAN / BLOCK];
   for (int64_t b = 0; b * BLOCK < i1 - i0; b++)
     for (int64_t r = 0; r < BLOCK; r++) run[b].maximum[r] = -INFINITY, run[b].sum[r] = 0;
@@ -146,7 +144,6 @@ static void forward_span(const Attention *a, int64_t i0, int64_t i1, const Opera
     real *room = workspace_b();
     turn_rows(a, &k, j, least(a->time - j, BLOCK), &room);
     copy_rows(a, &v, j, least(a->time - j, BLOCK), &room);
-    fetch(a, next, j, least(a->time - j, BLOCK));
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK)
       forward_tile(a, place_of(a, i, j), q, &k, &v, o, run + (i - i0) / BLOCK);
   }
@@ -168,13 +165,9 @@ void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *
     for (int64_t h = 0; h < a->heads; h++)
       for (int64_t c = 0; c < pieces; c++) {
         const int64_t i = (pieces - 1 - c) * piece; /* the longest first */
-        const int64_t on = b * a->heads + h + omp_get_num_threads();
         const Operand x = operand_of(q, b, h);
-        Next next = {0};
-        if (pieces == 1) next_add(a, &next, q, a->heads, on), next_add(a, &next, o, a->heads, on);
-        if (pieces == 1 && group == 1) next_add(a, &next, k, a->heads, on), next_add(a, &next, v, a->heads, on);
         forward_span(a, i, least(a->time, i + piece), &x, operand_of(k, b, h / group), operand_of(v, b, h / group), head_of(o, b, h),
-                     (real *)lse + (b * a->heads + h) * a->time, &next);
+                     (real *)lse + (b * a->heads + h) * a->time);
       }
 }
 

@@ -6,8 +6,6 @@
  *
  * One thread does one head (one group of heads that share keys). Blocks of queries and of keys
  * are met in order: the same bits for any number of threads. */
-#include <omp.h>
-
 #include "kernel/cpu/attention_tile.h"
 
 /* One head's operands. Those a pass does not use stay empty. */
@@ -15,7 +13,6 @@ typedef struct Operands {
   Operand q, k, v, d_o, tq, tk, tv, t_do;
   Head o, to, dq, dk, dv;
   const real *lse, *tlse;
-  Next next;
 } Operands;
 
 /* rowsum(dO O) of a span of queries, and its tangent. */
@@ -92,7 +89,6 @@ static void backward_span(const Attention *a, int64_t i0, int64_t i1, Operands *
     const int64_t n = least(a->time - j, BLOCK);
     real *keys = room;
     turn_rows(a, &x->k, j, n, &keys), turn_rows(a, &x->v, j, n, &keys), copy_rows(a, &x->k, j, n, &keys);
-    fetch(a, &x->next, j, n);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) backward_tile(a, place_of(a, i, j), x, &delta);
   }
 }
@@ -103,8 +99,6 @@ void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads 
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = operand_of(k, b, g), .v = operand_of(v, b, g), .dk = head_of(dk, b, g), .dv = head_of(dv, b, g)};
-      const Heads all[] = {q, k, v, o, d_o, dq, dk, dv};
-      for (int i = 0; i < 8 && group == 1 && a->time <= span; i++) next_add(a, &x.next, all[i], a->heads, b * a->heads + g + omp_get_num_threads());
       clear_rows(a, x.dk);
       clear_rows(a, x.dv);
       for (int64_t h = g * group; h < (g + 1) * group; h++) {
@@ -170,7 +164,6 @@ static void second_span(const Attention *a, int64_t i0, int64_t i1, Operands *x)
     Operand *turned[] = {&x->k, &x->v, &x->tk, &x->tv}, *rows[] = {&x->k, &x->tk};
     for (int i = 0; i < 4; i++) turn_rows(a, turned[i], j, n, &keys);
     for (int i = 0; i < 2; i++) copy_rows(a, rows[i], j, n, &keys);
-    fetch(a, &x->next, j, n);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) second_tile(a, place_of(a, i, j), x, &delta);
   }
 }
@@ -183,8 +176,6 @@ void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v
     for (int64_t g = 0; g < a->kv_heads; g++) {
       Operands x = {.k = operand_of(k, b, g), .v = operand_of(v, b, g), .tk = operand_of(tk, b, g), .tv = operand_of(tv, b, g),
                     .dk = head_of(tdk, b, g), .dv = head_of(tdv, b, g)};
-      const Heads all[] = {q, k, v, o, d_o, tq, tk, tv, to, t_do, tdq, tdk, tdv};
-      for (int i = 0; i < 13 && group == 1 && a->time <= span; i++) next_add(a, &x.next, all[i], a->heads, b * a->heads + g + omp_get_num_threads());
       clear_rows(a, x.dk);
       clear_rows(a, x.dv);
       for (int64_t h = g * group; h < (g + 1) * group; h++) {

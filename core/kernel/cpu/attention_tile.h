@@ -229,24 +229,6 @@ static inline __attribute__((always_inline)) vec in_order(vec *v) {
   return sum;
 }
 
-/* ---- the next head of this thread, on its way into the second-level cache while this one is worked on ---- */
-
-typedef struct Next {
-  Head heads[13];
-  int count;
-} Next;
-
-/* The head `ahead` places on of one with `heads` a sequence, where there is one. */
-static inline void next_add(const Attention *a, Next *next, Heads h, int64_t heads, int64_t index) {
-  if (index < a->batch * heads) next->heads[next->count++] = head_of(h, index / heads, index % heads);
-}
-static inline void fetch(const Attention *a, const Next *next, int64_t t, int64_t n) {
-  enum { LINE = 64 / sizeof(real) };
-  for (int h = 0; h < next->count; h++)
-    for (int64_t r = t; r < t + n; r++)
-      for (int64_t c = 0; c < a->width; c += LINE) __builtin_prefetch(row_of(next->heads[h], r) + c, 0, 2);
-}
-
 static inline bool worth_threads(const Attention *a) { return a->batch * a->heads * a->time * least(a->time, BLOCK) > PARALLEL_GRAIN; }
 
 #endif
