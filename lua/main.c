@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "bind/bind.h"
 #include "bind/modules.h"
+#include "kernel/kernel.h"
 #include "libraries.h"
 
 extern const struct { const char *name; const unsigned char *text; size_t bytes; } embedded_files[];
@@ -164,7 +165,8 @@ static int run(lua_State *L, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  const char *blas_why = settle_libraries(argv);
+  const char *blas_why = settle_libraries(argv), *tiles = getenv("QUENCH_TILES");
+  if (tiles && strcmp(tiles, "0") == 0) kernel_use_tiles(false);
   lua_State *L = luaL_newstate();
   if (!L) return fputs("quench: no memory for the interpreter\n", stderr), 1;
   luaL_openlibs(L);

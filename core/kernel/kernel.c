@@ -18,14 +18,14 @@ const Kernels *kernels_of(int device, DType d) {
   return (profile_on() ? measured : devices)[device][d == F64];
 }
 
-bool amx_available(void); /* cpu/amx.h, which is for one element type */
+bool amx_for_f32(void); /* cpu/amx.h, which is for one element type */
 /* The inverses of its diagonal blocks, and a band as wide as one. */
 int64_t cholesky_scratch(int64_t n) {
   const int64_t leaf = CHOLESKY_LEAF, blocks = (n + leaf - 1) / leaf;
   return blocks * leaf * leaf + n * leaf;
 }
 
-bool kernel_has_tiles(void) { return amx_available(); }
+bool kernel_has_tiles(void) { return amx_for_f32(); }
 
 int threads_get(void) { return omp_get_max_threads(); }
 void threads_set(int n) { omp_set_num_threads(n < 1 ? 1 : n); }

@@ -249,8 +249,10 @@ typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
 Precision precision_get(void);
 Precision precision_set(Precision p); /* returns the old one */
 
-/* Whether f32 products run on bf16 tiles here (cpu/amx.c). */
+/* Whether f32 products run on bf16 tiles here (cpu/amx.c). They need not: tiles that a machine shares, or throttles, can
+ * be slower than multiply-adds, and the bits are then those of processors without. */
 bool kernel_has_tiles(void);
+void kernel_use_tiles(bool on); /* before the first product; bf16 products take them anyway, to the same bits */
 
 /* Threads of the one OpenMP pool, shared with OpenBLAS. */
 int threads_get(void);

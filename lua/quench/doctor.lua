@@ -74,6 +74,18 @@ local function processor(r)
   r:line("memory", "%s%s", gib(memory), free and ", " .. gib(free * 1024) .. " available" or "")
 end
 
+--- GFLOP/s of our own f32 product of 1024 x 1024, the best of five.
+local function product_rate()
+  local q, best = require "quench", math.huge
+  local a = q.zeros(1024, 1024) + 1
+  for _ = 1, 5 do
+    local start = q.system.clock()
+    q.scope(function() a:matmul(a) end)
+    best = math.min(best, q.system.clock() - start)
+  end
+  return 2 * 1024 ^ 3 / best * 1e-9
+end
+
 local function products(r)
   local blas = machine.blas()
   r:section("Matrix products")
@@ -89,6 +101,10 @@ local function products(r)
   threads_of(threads)
   r:line("sgemm 1024", "%.0f GFLOP/s on %d threads, %.0f on one", many, threads, one)
   r:line("peak probe", "%.0f GFLOP/s a thread (multiply-adds in registers); sgemm reaches %.0f %% of it on one", peak, 100 * one / peak)
+  local tiles = machine.tiles()
+  r:line("tiles", "%s", tiles and "f32 products run on them; compare quench doctor with QUENCH_TILES=0, which leaves them out"
+    or os.getenv("QUENCH_TILES") == "0" and "left out of f32 products (QUENCH_TILES=0)" or "none")
+  r:line("product 1024", "%.0f GFLOP/s on %d threads, ours", product_rate(), threads)
   if blas.level ~= blas.processor_level and blas.core ~= "Zen" then
     r:warn("the kernels use %s, the processor has %s: unset OPENBLAS_CORETYPE to let Quench choose", blas.level, blas.processor_level)
   end

@@ -161,6 +161,12 @@ int main(void) {
   for (int i = 0; i < 24; i++) check_lower(kernels_of(0, i & 1 ? F64 : F32), lower[i / 4][0], lower[i / 4][1], i & 2, i & 2 ? 1 : 0);
   check_wide_range();
   check_batches();
+  const bool tiles = kernel_has_tiles();
+  kernel_use_tiles(false);
+  ok(!kernel_has_tiles(), "tiles are left out when they shall be");
+  check_case(kernels_of(0, F32), 130, 100, 140, 0, 0, 1, 0);
+  kernel_use_tiles(true);
+  ok(kernel_has_tiles() == tiles, "and taken again");
   double *x = random_array(N * DEPTH, 1);
   for (int layout = 0; layout < 4; layout++)
     for (int type = 0; type < 2; type++) {

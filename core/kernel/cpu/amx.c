@@ -290,3 +290,10 @@ void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
 void amx_part_bf16(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }
 
 #endif
+
+#if REAL_BITS == 32
+static bool for_f32 = true;
+
+bool amx_for_f32(void) { return for_f32 && amx_available(); }
+void kernel_use_tiles(bool on) { for_f32 = on; }
+#endif

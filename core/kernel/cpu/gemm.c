@@ -248,7 +248,7 @@ static Maker maker_of(const Product *p) {
   if (p->bf16 && amx_available()) return (Maker){amx_part_bf16, 32, 32, 128};
   if (p->bf16) return (Maker){dot_available() ? dot_part : bf16_part, 4, 32, 64};
   enum { WORTH_TILES = 1 << 20, THIN = 32 };
-  if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_available()) return (Maker){amx_part, 32, 32, 64};
+  if (p->m >= THIN && p->n >= THIN && p->k >= THIN && p->m * p->n * p->k >= WORTH_TILES && amx_for_f32()) return (Maker){amx_part, 32, 32, 64};
 #else
   (void)p;
 #endif
