@@ -23,12 +23,13 @@ local spec = options.spec("q.quant.gptq", format.with_weight_entries(M.entries))
 
 local function is_square(t, n) return t:ndim() == 2 and t:size(1) == n and t:size(2) == n end
 
---- The Hessian from what the user gave: an object with statistics, a square matrix, or inputs.
+--- The Hessian from what the user gave: an object with statistics, a square matrix, or inputs; number of tokens where it
+-- is known; and statistics that were made here, to be given back.
 local function hessian_of(x, w)
   if getmetatable(x) == inputs.Inputs then return x:hessian(), x.tokens end
   if is_square(x, w:size(-1)) then return x end
   local h = inputs.of("quant.gptq", {w}, x, {hessian = true})
-  return h:hessian(), h.tokens
+  return h:hessian(), h.tokens, h
 end
 
 --- q.quant.gptq(w, inputs, options) -> w as quantized, report.
@@ -40,11 +41,12 @@ end
 --- The same with checked options.
 function M.run(w, x, o)
   if o.act_order and o.act_group_aware then options.fail("q.quant.gptq: act_order and act_group_aware exclude each other") end
-  local h, tokens = hessian_of(x, w)
+  local h, tokens, own = hessian_of(x, w)
   local f = format.of_options(o)
   local y, report = c.gptq(w, h, o.drift, f, {
     order = o.act_order and "activation" or o.act_group_aware and "grouped" or "plain", static_groups = o.static_groups,
     damp = o.damp, damp_increment = o.damp_increment, block = o.block, drift = o.alpha})
+  if own then own:free() end
   report.format, report.tokens = format.plain(f), tokens
   report.rank_deficient = report.damp > o.damp or report.dead > 0 or tokens ~= nil and tokens < w:size(-1)
   return y, report
