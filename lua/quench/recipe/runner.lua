@@ -15,7 +15,7 @@ local units = require "quench.units"
 local runner = {}
 
 runner.flags = options.spec("quench run", {
-  {"scale", "string", doc = "a named set of parameters"},
+  {"scale", "string", doc = "a named set of parameters: smoke, tiny, small, medium, paper (or the next smaller one there is)"},
   {"seeds", "integer", default = 1, min = 1, max = 1000, doc = "runs with this many seeds, from --seed on"},
   {"out", "string", default = "out", doc = "where results go"},
   {"force", "boolean", default = false, doc = "run again even if finished, sub-runs included"},
@@ -46,16 +46,31 @@ function runner.scales(r)
   return names
 end
 
+--- The scale that stands for one: itself, or for a usual one that the recipe lacks the next smaller it has (a demonstration
+-- has nothing to do at `paper` that it does not do at `tiny`). nil: none.
+function runner.scale_for(r, scale)
+  if r.scales[scale] then return scale end
+  local found
+  for _, name in ipairs(runner.scales(r)) do
+    if SIZES[scale] and SIZES[name] and SIZES[name] < SIZES[scale] then found = name end
+  end
+  return found
+end
+
 --- Defaults, then the scale, then the command line.
 function runner.parameters(r, given, scale)
   local values = {}
   if scale then
-    if not r.scales[scale] then
+    local chosen = runner.scale_for(r, scale)
+    if not chosen then
       local names = runner.scales(r)
       error(("%s has no scale '%s'%s; scales: %s"):format(r.name, scale, options.suggest(scale, names),
         #names > 0 and table.concat(names, ", ") or "none"), 0)
     end
-    for key, value in pairs(r.scales[scale]) do values[key] = value end
+    if chosen ~= scale then
+      io.stderr:write(("%s has no scale '%s'; '%s' is the next smaller it has\n"):format(r.name, scale, chosen))
+    end
+    for key, value in pairs(r.scales[chosen]) do values[key] = value end
   end
   for key, value in pairs(given) do values[key] = value end
   return r.spec(values)

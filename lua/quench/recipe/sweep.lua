@@ -71,7 +71,7 @@ local function attempt(name, rest, scale)
   local recipe = require "quench.recipe"
   local good, message = pcall(function()
     local r = recipe.load(name)
-    if scale and not r.scales[scale] then return "no scale " .. scale end
+    if scale and not require("quench.recipe.runner").scale_for(r, scale) then return "no scale " .. scale end
     return select(2, recipe.run(r, rest)) -- "busy" or nothing
   end)
   collectgarbage() -- the tensors of one recipe are not there while the next runs
