@@ -105,7 +105,7 @@ local most = {list = 0, doctor = 0, new = 1, show = 1, help = 1} -- arguments of
 
 --- Runs a command. The others read their options themselves.
 local function run_command(name, args)
-  if most[name] and args[1] == "--help" then io.write(usage_of(name)) return 0 end
+  if (most[name] or name == "replay") and args[1] == "--help" then io.write(usage_of(name)) return 0 end
   if most[name] and #args > most[name] then
     return bad_usage("%s takes %s, got '%s'", name, most[name] == 0 and "no argument" or "one argument", args[most[name] + 1])
   end

@@ -192,6 +192,9 @@ tap.test("new, show, replay", function(t)
   out = sh(at .. "$Q replay " .. own .. " --force")
   t.ok(out:find("not the same bytes as out/", 1, true) and q.system.read_file(folder .. "/" .. own) == q.system.read_file(folder .. "/kept.png"),
     "a figure in its own folder is compared as it was before", out)
+  out, err, status = sh(at .. "$Q replay moved.png --help && $Q replay --help")
+  t.ok(status == 0 and out:find("\n  noise ", 1, true) and out:find("quench replay FIGURE.png", 1, true) and not err:find("running", 1, true),
+    "--help shows what can be changed, and runs nothing", out .. err)
   out, err, status = sh(at .. "$Q replay moved.png --noise=0.5")
   t.ok(status == 0 and not out:find("same bytes", 1, true), "and with another parameter", out .. err)
   q.plot{x = "x", {"points", {1}, {1}}}:save(folder .. "/plain.png")

@@ -63,9 +63,10 @@ end
 --- quench replay FIGURE.png [--key=value ...]: arguments change the parameters stored in the figure.
 function replay.replay(path, list)
   local made, before = read(path), system.read_file(path) -- a run that is forced anew may write over the figure
-  progress.message("running the recipe stored in %s (quench show prints it)", path)
   local r = recipe.from_text(made.source, made.name .. ".lua")
   local given, chosen = arguments.parse(list or {}, r.spec, runner.flags)
+  if chosen.help then return require("quench.recipe.command").help(r) end
+  progress.message("running the recipe stored in %s (quench show prints it)", path)
   local changed = next(given) ~= nil or chosen.seeds ~= nil
   for key, value in pairs(made.parameters) do
     if given[key] == nil then given[key] = value end
