@@ -75,16 +75,6 @@ typedef struct Running {
   real maximum[BLOCK], sum[BLOCK], shrink[BLOCK];
 } Running;
 
-APART void hide_unseen(const Attention *a, Place p, Group g, real *tile) {
-  for (int64_t r = g.row; r < g.row + g.rows; r++)
-    for (int c = g.made.from; c < g.made.to; c += GROUP) {
-      const Range v = seen_from(a, p, r, c);
-      real *s = tile + r * BLOCK + c;
-#pragma omp simd
-      for (int x = 0; x < (int)GROUP; x++) s[x] = blend(x >= v.from && x < v.to, s[x], -INFINITY);
-    }
-}
-
 /* New maxima of VL rows, and what their exponentials are taken below. */
 APART void raise(const real *top, real *maximum, real *shrink, real *base) {
 #pragma omp simd
@@ -126,7 +116,7 @@ static void forward_tile(const Attention *a, Place p, const Operand *q, const Op
   scores(a, p, a->scale, q, k, 0, s);
   for (int64_t r = 0; r < p.m; r += GROUP) {
     const Group g = group_of(a, p, r);
-    if (g.edge) hide_unseen(a, p, g, s);
+    if (g.edge) fill_unseen(a, p, g, -INFINITY, s);
     clear_unmade(a, g, s);
     for (int64_t x = r; x < r + g.rows && g.made.to; x += VL) rows_online(x, least(VL, r + g.rows - x), g.made, s + x * BLOCK, run);
     for (int64_t x = r; x < r + g.rows && g.made.to && !begins; x++)

@@ -205,18 +205,19 @@ APART void exponentials_below(Place p, Group g, const real *lse, real *tile) {
     }
   }
 }
-APART void clear_unseen(const Attention *a, Place p, Group g, real *tile) {
+/* What the rows of a group do not see of what was made. */
+APART void fill_unseen(const Attention *a, Place p, Group g, real filler, real *tile) {
   for (int64_t r = g.row; r < g.row + g.rows; r++)
     for (int c = g.made.from; c < g.made.to; c += GROUP) {
       const Range v = seen_from(a, p, r, c);
       real *s = tile + r * BLOCK + c;
 #pragma omp simd
-      for (int x = 0; x < (int)GROUP; x++) s[x] = blend(x >= v.from && x < v.to, s[x], 0);
+      for (int x = 0; x < (int)GROUP; x++) s[x] = blend(x >= v.from && x < v.to, s[x], filler);
     }
 }
 static inline void probabilities(const Attention *a, Place p, Group g, const real *lse, real *tile) {
   exponentials_below(p, g, lse, tile);
-  if (g.edge) clear_unseen(a, p, g, tile);
+  if (g.edge) fill_unseen(a, p, g, 0, tile);
   clear_unmade(a, g, tile);
 }
 

@@ -30,7 +30,8 @@ return function(models)
     if not q.system.exists(path) then
       options.fail("'%s' has no config.json; a model's folder holds config.json and model.safetensors", dir)
     end
-    return json.read(path), json.read(path, {nulls = true})
+    local text = q.system.read_file(path)
+    return json.decode(text, {name = path}), json.decode(text, {name = path, nulls = true})
   end
 
   --- The family that a config.json names, by class, then by model_type.
