@@ -7,8 +7,7 @@
  * in the lower half and k in the upper, eight of them are a chain of sixteen multiply-adds.
  *
  * Layouts, in words of two bf16: B in panels of 32 columns, a row of 32 words a pair of k. Of A
- * a word is broadcast at a time, so it keeps the order in which it lies: rows of k, or pairs of
- * k for rows side by side. */
+ * a word is broadcast at a time: rows of KC / 2 words. */
 #include "kernel/cpu/dot.h"
 
 #if REAL_BITS == 32 && defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
@@ -23,12 +22,13 @@
 enum {
   KB = 32, PAIRS = KB / 2,   /* k of a block, and the pairs of them */
   MR = 4, NV = 2, NR = 32,   /* rows, vectors and columns of a tile of C; two chains and a sum of each: 24 registers */
-  KC = 512, MC = 64, NC = 512 /* 32 KiB of B stay in the first cache while MC rows pass */
+  KC = 512, MC = 128,        /* 32 KiB of B stay in the first cache while MC rows pass */
+  NC = 512, ROOM = WORKSPACE_B / 2 /* elements of B */
 };
 #define INLINE static inline __attribute__((always_inline))
 
 static _Thread_local uint32_t *packed_a, *packed_b; /* this thread's workspace */
-_Static_assert(MC * KC / 2 * sizeof(uint32_t) <= WORKSPACE_A && NC * KC / 2 * sizeof(uint32_t) <= WORKSPACE_B, "a block of each operand fits");
+_Static_assert(MC * KC * 2 <= WORKSPACE_A && NC * KC <= ROOM, "a block of each operand fits");
 
 static bool detect(void) {
   unsigned a, b, c, d, low, high;
@@ -63,17 +63,19 @@ INLINE __m512i words(__m512 even, __m512 odd) {
   return _mm512_or_si512(_mm512_and_si512(rounded(even), _mm512_set1_epi32((int)0xffff0000)), _mm512_srli_epi32(rounded(odd), 16));
 }
 
-/* 16 words from n values along k; zeros beyond n */
-INLINE __m512i words_along(const float *x, int64_t n) {
+/* Up to 16 values; whole: certainly 16. Zeros beyond n, which is how many there are. */
+INLINE __m512 values(bool whole, const float *x, int64_t n) { return whole ? _mm512_loadu_ps(x) : _mm512_maskz_loadu_ps(first(n), n > 0 ? x : NULL); }
+
+/* 16 words from n values along k */
+INLINE __m512i words_along(bool whole, const float *x, int64_t n) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-  const __m512 low = _mm512_maskz_loadu_ps(first(n), x), high = n > 16 ? _mm512_maskz_loadu_ps(first(n - 16), x + 16) : _mm512_setzero_ps();
+  const __m512 low = values(whole, x, n), high = values(whole, x + 16, n - 16);
   return words(_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high));
 }
 
-/* 16 words from two rows of k side by side; the second may be missing */
-INLINE __m512i words_across(const float *x, int64_t ld, int64_t columns, int64_t rows) {
-  const __mmask16 m = first(columns);
-  return words(_mm512_maskz_loadu_ps(rows > 0 ? m : 0, x), _mm512_maskz_loadu_ps(rows > 1 ? m : 0, x + (rows > 1 ? ld : 0)));
+/* 16 words from two rows of k side by side, of `rows` that there are */
+INLINE __m512i words_across(bool whole, const float *x, int64_t ld, int64_t columns, int64_t rows) {
+  return words(values(whole, x, rows > 0 ? columns : 0), values(whole, x + ld, rows > 1 ? columns : 0));
 }
 
 /* 16 x 16 words: four rounds, each interleaving the first half of the rows with the second */
@@ -92,56 +94,49 @@ INLINE void transpose(__m512i *t) {
   }
 }
 
-/* One block of 16 columns of B whose k lie along memory: a row of words a pair of k, NR words apart. */
-static void block_along(const float *x, int64_t ld, int64_t columns, int64_t kc, uint32_t *to) {
+/* Sixteen rows or columns of an operand over one block of k: rows of words a pair of k each, if by_pairs, else a row of words each,
+ * `apart` from one to the next. along: its k lie along memory. Zeros beyond `count` rows or columns and kc. */
+INLINE void lay_out(bool whole, bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
   __m512i t[16];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) t[i] = i < columns ? words_along(x + i * ld, kc) : _mm512_setzero_si512();
-  transpose(t);
+  for (int i = 0; i < 16; i++)
+    t[i] = along ? words_along(whole, x + i * ld, i < count ? kc : 0) : words_across(whole, x + 2 * i * ld, ld, count, kc - 2 * i);
+  if (along == by_pairs) transpose(t);
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) _mm512_store_si512(to + i * NR, t[i]);
-}
-static void block_across(const float *x, int64_t ld, int64_t columns, int64_t kc, uint32_t *to) {
-  for (int64_t i = 0; i < PAIRS; i++) _mm512_store_si512(to + i * NR, words_across(x + 2 * i * ld, ld, columns, kc - 2 * i));
+  for (int i = 0; i < 16; i++) _mm512_store_si512(to + i * apart, t[i]);
 }
 
-/* Columns [j, j + n), k [k, k + kc) of B, panel by panel. */
-static void pack_b(const Product *p, int64_t j, int64_t n, int64_t k, int64_t kc) {
-  uint32_t *to = packed_b;
-  for (int64_t c = j; c < j + n; c += NR)
-    for (int64_t s = 0; s < kc; s += KB, to += PAIRS * NR)
-      for (int64_t half = 0; half < NR; half += 16) {
-        const int64_t columns = j + n - c - half, at = c + half;
-        if (columns <= 0) for (int64_t i = 0; i < PAIRS; i++) _mm512_store_si512(to + i * NR + half, _mm512_setzero_si512());
-        else if (p->transpose_b) block_along((const float *)p->b + at * p->ldb + k + s, p->ldb, columns, kc - s, to + half);
-        else block_across((const float *)p->b + (k + s) * p->ldb + at, p->ldb, columns, kc - s, to + half);
-      }
+INLINE void block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
+  if (count >= 16 && kc >= KB) lay_out(true, along, by_pairs, x, ld, 16, KB, to, apart);
+  else lay_out(false, along, by_pairs, x, ld, count, kc, to, apart);
 }
 
-/* Rows [i, i + m), k [k, k + kc) of A: rows of KC / 2 words, or (transposed) panels of 16 rows, 16 words a pair of k; zeros up to
- * whole blocks and tiles. Either way what a tile reads of A lies together, and so in the first cache beside a panel of B. */
+/* A panel of B: columns [j, j + n), k [k, k + kc). */
+static void pack_panel(const Product *p, int64_t j, int64_t n, int64_t k, int64_t kc, uint32_t *to) {
+  const float *b = p->b;
+  for (int64_t s = 0; s < kc; s += KB, to += PAIRS * NR)
+    for (int64_t half = 0; half < NR; half += 16)
+      if (p->transpose_b) block(true, true, b + (j + half) * p->ldb + k + s, p->ldb, n - half, kc - s, to + half, NR);
+      else block(false, true, b + (k + s) * p->ldb + j + half, p->ldb, n - half, kc - s, to + half, NR);
+}
+
+/* Rows [i, i + m), k [k, k + kc) of A as rows of KC / 2 words; zeros up to whole blocks. */
 static void pack_a(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc) {
   const float *a = p->a;
-  const int64_t whole = (m + MR - 1) / MR * MR;
-  if (!p->transpose_a) {
-    for (int64_t r = 0; r < whole; r++)
-      for (int64_t s = 0; s < kc; s += KB)
-        _mm512_store_si512(packed_a + r * (KC / 2) + s / 2, r < m ? words_along(a + (i + r) * p->lda + k + s, kc - s) : _mm512_setzero_si512());
-    return;
-  }
-  const int64_t pairs = (kc + KB - 1) / KB * PAIRS;
-  for (int64_t s = 0; s < pairs; s++)
-    for (int64_t r = 0; r < m; r += 16)
-      _mm512_store_si512(packed_a + r * pairs + s * 16,
-                         2 * s < kc ? words_across(a + (k + 2 * s) * p->lda + i + r, p->lda, m - r, kc - 2 * s) : _mm512_setzero_si512());
+  for (int64_t r = 0; r < m; r += 16)
+    for (int64_t s = 0; s < kc; s += KB) {
+      uint32_t *to = packed_a + r * (KC / 2) + s / 2;
+      if (p->transpose_a) block(false, false, a + (k + s) * p->lda + i + r, p->lda, m - r, kc - s, to, KC / 2);
+      else block(true, false, a + (i + r) * p->lda + k + s, p->lda, m - r, kc - s, to, KC / 2);
+    }
 }
 
-/* ---- the kernel: MR x NR of C over `blocks` blocks; words of A rs apart by row, cs by pair ---- */
+/* ---- the kernel: MR x NR of C over `blocks` blocks ---- */
 
 INLINE __m512 dot(__m512 sum, uint32_t a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b); }
 
-INLINE void tile(int64_t blocks, const uint32_t *a, int64_t rs, int64_t cs, const uint32_t *b, __m512 c[MR][NV]) {
-  for (int64_t s = 0; s < blocks; s++, a += PAIRS * cs, b += PAIRS * NR) {
+INLINE void tile(int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[MR][NV]) {
+  for (int64_t s = 0; s < blocks; s++, a += PAIRS, b += PAIRS * NR) {
     __m512 t[2][MR][NV];
     memset(t, 0, sizeof t);
     for (int p = 0; p < PAIRS / 2; p++)
@@ -151,7 +146,7 @@ INLINE void tile(int64_t blocks, const uint32_t *a, int64_t rs, int64_t cs, cons
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
           for (int j = 0; j < NV; j++)
-            t[h][i][j] = dot(t[h][i][j], a[i * rs + (p + h * PAIRS / 2) * cs], _mm512_load_si512(b + (p + h * PAIRS / 2) * NR + 16 * j));
+            t[h][i][j] = dot(t[h][i][j], a[i * (KC / 2) + p + h * PAIRS / 2], _mm512_load_si512(b + (p + h * PAIRS / 2) * NR + 16 * j));
 #pragma GCC unroll 4
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
@@ -159,88 +154,116 @@ INLINE void tile(int64_t blocks, const uint32_t *a, int64_t rs, int64_t cs, cons
   }
 }
 
-static void tile_of(const Product *p, int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[MR][NV]) {
-  if (p->transpose_a) tile(blocks, a, 1, 16, b, c);
-  else tile(blocks, a, KC / 2, 1, b, c);
-}
-
-/* One tile of C at (i, j), rows x columns of it. */
-static void make_tile(const Product *p, int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t blocks, bool begins, const uint32_t *a,
-                      const uint32_t *b) {
-  const Scaling s = scaling_of(p, begins);
-  float *c = (float *)p->c + i * p->ldc + j;
+/* A whole tile of C, which the sum starts from or replaces. */
+static __attribute__((noinline)) void whole_tile(const Product *p, float *c, int64_t blocks, bool from_c, const uint32_t *a, const uint32_t *b) {
   __m512 sum[MR][NV];
 #pragma GCC unroll 4
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 2
+    for (int v = 0; v < NV; v++) sum[r][v] = from_c ? _mm512_loadu_ps(c + r * p->ldc + 16 * v) : _mm512_setzero_ps();
+  tile(blocks, a, b, sum);
+#pragma GCC unroll 4
+  for (int r = 0; r < MR; r++)
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; v++) _mm512_storeu_ps(c + r * p->ldc + 16 * v, sum[r][v]);
+}
+
+/* rows x columns of a tile at the edge of C, or with factors. */
+static __attribute__((noinline)) void part_tile(const Product *p, float *c, int64_t rows, int64_t columns, int64_t blocks, Scaling s, const uint32_t *a,
+                                                const uint32_t *b) {
+  __m512 sum[MR][NV];
+  for (int64_t r = 0; r < MR; r++)
     for (int v = 0; v < NV; v++)
       sum[r][v] = s.from_c ? _mm512_maskz_loadu_ps(r < rows ? first(columns - 16 * v) : 0, c + r * p->ldc + 16 * v) : _mm512_setzero_ps();
-  tile_of(p, blocks, a, b, sum);
-  if (s.plain) {
-    for (int64_t r = 0; r < rows; r++)
-      for (int v = 0; v < NV; v++) _mm512_mask_storeu_ps(c + r * p->ldc + 16 * v, first(columns - 16 * v), sum[r][v]);
-  } else {
+  tile(blocks, a, b, sum);
+  if (!s.plain) {
     scaled_rows(s, rows, columns, (float *)sum, NR, c, p->ldc);
+    return;
   }
+  for (int64_t r = 0; r < rows; r++)
+    for (int v = 0; v < NV; v++) _mm512_mask_storeu_ps(c + r * p->ldc + 16 * v, first(columns - 16 * v), sum[r][v]);
 }
 
 /* The part of A that is packed next, brought into the second-level cache a few lines a tile while the sums run: packing would
  * wait for memory else. */
 typedef struct Ahead {
   const float *row;
-  int64_t ld, rows, lines, line; /* rows and lines still to come, of 16 numbers; the line within the row */
+  int64_t ld, rows, lines, line; /* rows still to come, of so many lines of 16 numbers; the line within the row */
 } Ahead;
 
 static Ahead ahead_of(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc) {
-  if (p->transpose_a) return (Ahead){(const float *)p->a + k * p->lda + i, p->lda, m ? kc : 0, (m + 15) / 16, 0};
+  if (m <= 0) return (Ahead){0};
+  if (p->transpose_a) return (Ahead){(const float *)p->a + k * p->lda + i, p->lda, kc, (m + 15) / 16, 0};
   return (Ahead){(const float *)p->a + i * p->lda + k, p->lda, m, (kc + 15) / 16, 0};
 }
 
-static void fetch(Ahead *a, int64_t count) {
-  for (; count > 0 && a->rows > 0; count--) {
-    _mm_prefetch(a->row + 16 * a->line, _MM_HINT_T1);
-    if (++a->line == a->lines) a->line = 0, a->row += a->ld, a->rows--;
+/* So many lines, but within a row. */
+INLINE void fetch(Ahead *a, int64_t count) {
+  if (a->rows <= 0) return;
+  const float *from = a->row + 16 * a->line, *end = from + 16 * least(count, a->lines - a->line);
+  for (; from < end; from += 16) _mm_prefetch(from, _MM_HINT_T1);
+  if ((a->line += count) >= a->lines) a->line = 0, a->row += a->ld, a->rows--;
+}
+
+/* ---- the order of the work ---- */
+
+/* A block of it: rows [i, i + m) and columns [j, j + n) of C over k [k, k + kc). */
+typedef struct Block {
+  int64_t i, m, j, n, k, kc;
+  uint32_t *b; /* the packed panels of B */
+  bool fresh;  /* each is packed before it is first needed */
+  Ahead next;
+} Block;
+
+/* The tiles of a panel of B, c columns into the block. */
+static void panel_tiles(const Product *p, Block *q, int64_t c, int64_t share) {
+  const int64_t blocks = (q->kc + KB - 1) / KB, columns = least(q->n - c, NR);
+  const Scaling s = scaling_of(p, q->k == 0);
+  const uint32_t *a = packed_a, *b = q->b + c * blocks * PAIRS;
+  float *to = (float *)p->c + q->i * p->ldc + q->j + c;
+  for (int64_t r = 0; r < q->m; r += MR, to += MR * p->ldc, a += MR * (KC / 2)) {
+    fetch(&q->next, share);
+    if (q->m - r >= MR && columns == NR && s.plain) whole_tile(p, to, blocks, s.from_c, a, b);
+    else part_tile(p, to, least(q->m - r, MR), columns, blocks, s, a, b);
   }
 }
 
-/* The tile of C that comes next, to be read or written. */
-static void fetch_c(const Product *p, int64_t i, int64_t rows, int64_t j) {
-  const float *c = (const float *)p->c + i * p->ldc + j;
-  for (int64_t r = 0; r < rows; r++) _mm_prefetch(c + r * p->ldc, _MM_HINT_T0), _mm_prefetch(c + r * p->ldc + 16, _MM_HINT_T0);
-}
-
-/* next: rows of A that are packed after this, from i + m on. far: operands come from memory. */
-static void tiles(const Product *p, int64_t i, int64_t m, int64_t next, bool far, int64_t j, int64_t n, int64_t k, int64_t kc) {
-  const int64_t blocks = (kc + KB - 1) / KB;
-  Ahead ahead = ahead_of(p, i + m, far ? next : 0, k, kc);
-  const int64_t share = ahead.rows * ahead.lines / ((n + NR - 1) / NR * ((m + MR - 1) / MR)) + 1;
+static void block_tiles(const Product *p, Block *q) {
+  const int64_t blocks = (q->kc + KB - 1) / KB, tiles = (q->n + NR - 1) / NR * ((q->m + MR - 1) / MR);
+  const int64_t share = q->next.rows * q->next.lines / tiles + 1;
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
-  for (int64_t c = 0; c < n; c += NR)
-    for (int64_t r = 0; r < m; r += MR) {
-      const int64_t rows = least(m - r, MR), columns = least(n - c, NR);
-      fetch(&ahead, share);
-      if (far && r + MR < m) fetch_c(p, i + r + MR, least(m - r - MR, MR), j + c);
-      make_tile(p, i + r, rows, j + c, columns, blocks, k == 0, packed_a + (p->transpose_a ? r / 16 * 16 * blocks * PAIRS + r % 16 : r * (KC / 2)), packed_b + c * blocks * PAIRS);
-    }
+  for (int64_t c = 0; c < q->n; c += NR) {
+    if (q->fresh) pack_panel(p, q->j + c, least(q->n - c, NR), q->k, q->kc, q->b + c * blocks * PAIRS);
+    panel_tiles(p, q, c, share);
+  }
   _mm_setcsr(before);
-  if (k + kc == p->k) K(product_finish)(p, i, m, j, n);
+  if (q->k + q->kc == p->k) K(product_finish)(p, q->i, q->m, q->j, q->n);
 }
 
+/* Rows [i0, i1) and columns [j, j + n) over k [k0, k1), for which there is room to keep B packed. */
+static void deep_part(const Product *p, int64_t i0, int64_t i1, int64_t j, int64_t n, int64_t k0, int64_t k1) {
+  const int64_t wide = (n + NR - 1) / NR * NR;
+  for (int64_t i = i0; i < i1; i += MC)
+    for (int64_t k = k0; k < k1; k += KC) {
+      const bool more = k + KC < k1;
+      const int64_t m = least(i1 - i, MC), kc = least(k1 - k, KC), i_next = more ? i : i + MC, k_next = more ? k + KC : k0;
+      Block q = {.i = i, .m = m, .j = j, .n = n, .k = k, .kc = kc, .b = packed_b + (k - k0) / 2 * wide, .fresh = i == i0,
+                 .next = ahead_of(p, i_next, least(i1 - i_next, MC), k_next, least(k1 - k_next, KC))};
+      pack_a(p, i, m, k, kc);
+      block_tiles(p, &q);
+    }
+}
+
+/* Order: columns, k as far as packed panels of B have room, rows, k. So a block of C stays in the second-level cache over k,
+ * B is packed once, and A once for so many columns. */
 void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   const int64_t chunk = product_chunk(p, NC);
-  const bool far = (i1 - i0) * p->k >= 1 << 19; /* more of A than stays in the second-level cache */
   packed_a = workspace_a(), packed_b = workspace_b();
-  for (int64_t j = j0; j < j1; j += chunk)
-    for (int64_t k = 0; k < p->k; k += KC) {
-      const int64_t n = least(j1 - j, chunk), kc = least(p->k - k, KC);
-      pack_b(p, j, n, k, kc);
-      for (int64_t i = i0; i < i1; i += MC) {
-        const int64_t m = least(i1 - i, MC);
-        pack_a(p, i, m, k, kc);
-        tiles(p, i, m, least(i1 - i - m, MC), far, j, n, k, kc);
-      }
-    }
+  for (int64_t j = j0; j < j1; j += chunk) {
+    const int64_t n = least(j1 - j, chunk), deep = ROOM / ((n + NR - 1) / NR * NR) / KC * KC;
+    for (int64_t k = 0; k < p->k; k += deep) deep_part(p, i0, i1, j, n, k, least(p->k, k + deep));
+  }
 }
 
 #elif REAL_BITS == 32
