@@ -4,7 +4,8 @@
  * forward pass. Here nothing of the backward pass is recorded: tangents of all results are computed first; then each node is left by a pair,
  * the gradient of its results and that gradient's tangent (Pearlmutter 1994). A node's rule for pairs comes from its vjp: that is run
  * on stand-ins of the node's inputs and recorded, a graph of a few nodes, the tangent of which is taken at once. So the ops are those of
- * the recorded way, in the same order, and so are the bits; what is held is the forward pass, its tangents, and one node's worth more. */
+ * the recorded way, in the same order, and so are the bits; what is held is the forward pass, its tangents (but for those of again.c), and one
+ * node's worth more. Where more products follow, the graph stays, and the gradients in a cache (cache.c) are not made again. */
 #include "autograd/graph.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
@@ -12,8 +13,23 @@
 typedef struct Dual {
   Reverse value, tangent; /* two passes over one walk */
   Forward forward;
+  Again again;
+  HvpCache *cache; /* or NULL */
+  int *slot;       /* of it, by node and output */
   bool retain;
 } Dual;
+
+static int slot_of(const Dual *d, const Tensor *t) {
+  int at = t->node ? walk_find(&d->value.walk, t->node) : -1;
+  return at < 0 ? 0 : d->slot[at * MAX_OUTPUTS + t->output];
+}
+
+/* Gradients are not wanted at the leaves, nor where they are known. */
+static bool wanted(const Dual *d, const Node *n, int input) {
+  if (!node_needs(n, input) || !n->in[input]->node) return false;
+  int slot = slot_of(d, n->in[input]);
+  return !slot || !d->cache->of[slot - 1].gradient;
+}
 
 /* What a small graph starts from, and the tangents there. */
 typedef struct Given {
@@ -79,11 +95,10 @@ static Status run_pair(Dual *d, int i, Tensor **gin, Tensor **tgin) {
   return status;
 }
 
-/* Values are wanted on the way, not at the leaves. */
 static Status deliver_pair(Dual *d, const Node *n, int k, Tensor *g, Tensor *t) {
   Tensor *plain;
   if (g) TRY(node_check_gradient(n, k, g));
-  if (g && n->in[k]->node) {
+  if (g && wanted(d, n, k)) {
     TRY(tensor_alias(g, &plain));
     if (!pool_keep(plain)) return error_code();
     TRY(reverse_deliver(&d->value, n->in[k], plain));
@@ -96,16 +111,23 @@ static Status run_rule(Dual *d, int i, Tensor **gin, Tensor **tgin, bool *applie
   Node *n = d->value.walk.nodes[i];
   const PairRule rule = pair_rule(n->op);
   Tensor *tin[MAX_INPUTS];
+  bool wants[MAX_INPUTS];
   *applies = false;
   if (!rule) return OK;
-  for (int k = 0; k < n->inputs; k++) tin[k] = forward_tangent(&d->forward, n->in[k]);
+  for (int k = 0; k < n->inputs; k++) tin[k] = forward_tangent(&d->forward, n->in[k]), wants[k] = wanted(d, n, k);
   const int at = i * MAX_OUTPUTS;
   const bool loss = i + 1 == d->value.walk.count;
-  const Pair p = {d->value.gout + at, d->tangent.gout + at, tin, loss ? NULL : d->forward.tangent + at, gin, tgin};
+  const Pair p = {d->value.gout + at, d->tangent.gout + at, tin, loss ? NULL : d->forward.tangent + at, wants, gin, tgin};
   graph_consume(!d->retain);
   Status s = rule(n, &p, applies);
   graph_consume(false);
   return s;
+}
+
+static Status store(Dual *d, int i) {
+  for (int k = i * MAX_OUTPUTS; k < (i + 1) * MAX_OUTPUTS; k++)
+    if (d->slot[k] && d->value.gout[k]) TRY(cache_store(d->cache, d->slot[k], d->value.gout[k]));
+  return OK;
 }
 
 static Status leave_node(Dual *d, int i) {
@@ -116,6 +138,8 @@ static Status leave_node(Dual *d, int i) {
   TRY(reverse_collect(&d->tangent, n, d->tangent.gout + i * MAX_OUTPUTS));
   if (!d->value.useful[i] && !n->freed) return OK;
   TRY(node_check(n));
+  TRY(store(d, i));
+  TRY(again_make(&d->again, &d->forward, i));
   if (run_rule(d, i, gin, tgin, &applies) != OK || (!applies && run_pair(d, i, gin, tgin) != OK))
     return fail_in("gradient of %s and its tangent", n->op->name);
   for (int k = 0; k < n->inputs; k++)
@@ -149,6 +173,7 @@ static Status sweep_forward(Dual *d) {
     Pool p = pool_open();
     Status s = interrupt_check();
     if (s == OK) s = forward_step(&d->forward, i);
+    if (s == OK) again_read(&d->again, &d->forward, i);
     pool_close(p);
     if (s != OK) return s;
   }
@@ -163,6 +188,8 @@ static Status begin(Dual *d, Tensor *loss) {
   d->tangent.gout = mem_calloc(n, sizeof(Tensor *));
   d->forward.tangent = mem_calloc(n, sizeof(Tensor *));
   if (!d->tangent.gout || !d->forward.tangent) return error_code();
+  TRY(again_begin(&d->again, &d->value.walk));
+  TRY(cache_attach(d->cache, &d->value, &d->slot));
   for (int k = 0; k < d->forward.inputs; k++)
     if (!tensor_same_shape(d->forward.tin[k], d->forward.in[k]))
       return fail(ERR_SHAPE, "hvp: input %d has shape %s, its tangent %s", k + 1, shape_text(d->forward.in[k]), shape_text(d->forward.tin[k]));
@@ -176,15 +203,18 @@ static void end(Dual *d) {
   mem_free(d->value.result);
   mem_free(d->tangent.gout);
   mem_free(d->forward.tangent);
+  mem_free(d->slot);
+  again_end(&d->again);
   reverse_end(&d->value);
 }
 
-Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, Tensor **results) {
+Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, HvpCache *cache, Tensor **results) {
   TRY(graph_check_outputs("hvp", 1, &loss));
+  if (cache && cache->loss->node != loss->node) return fail(ERR_ARGUMENT, "hvp: the cache belongs to another loss");
   for (int k = 0; k < inputs; k++) results[k] = NULL;
   if (inputs == 0) return OK;
   Dual d = {.value = {.targets = inputs, .target = in}, .tangent = {.targets = inputs, .target = in, .result = results},
-            .forward = {.inputs = inputs, .in = in, .tin = tin}, .retain = retain};
+            .forward = {.inputs = inputs, .in = in, .tin = tin}, .retain = retain || cache, .cache = cache};
   bool was = grad_enable(false), outer = graph_consume(false);
   Status s = begin(&d, loss);
   if (s == OK) s = sweep_forward(&d);

@@ -48,15 +48,17 @@ bool gradient_is_ours(const Tensor *g) {
 static _Thread_local bool consuming; /* the pass that is under way frees the graph */
 
 /* The value is held by the input and by its maker's alias of it, and by nobody else; linear rules never read their results. */
-bool node_may_overwrite(const Node *n, int input) {
+bool node_reads_alone(const Node *n, int input) {
   const Tensor *x = n->in[input];
   const Node *maker = x->node;
-  return consuming && !grad_enabled() && x->references == 1 && x->storage->references == 2 && !x->storage->release && tensor_contiguous(x) && maker &&
+  return !grad_enabled() && x->references == 1 && x->storage->references == 2 && !x->storage->release && tensor_contiguous(x) && maker &&
          maker->op->linear && maker->out[x->output] && maker->out[x->output]->storage == x->storage;
 }
 
+bool node_may_overwrite(const Node *n, int input) { return consuming && node_reads_alone(n, input); }
+
 bool tangent_may_overwrite(const Tensor *t) {
-  return consuming && t->references == 1 && t->storage->references == 1 && !t->storage->release && tensor_contiguous(t);
+  return t->references == 1 && t->storage->references == 1 && !t->storage->release && tensor_contiguous(t);
 }
 
 bool graph_consume(bool on) {

@@ -101,8 +101,14 @@ Status graph_grad(int outputs, Tensor *const *out, Tensor *const *gout, int inpu
 Status graph_backward(Tensor *loss, Tensor *gout, bool retain);
 /* Tangents of the gradient of a loss along tangents of its inputs: the product of its Hessian and tin, in one pass forward and one
  * back (autograd/dual.c). The gradient is not recorded. Unless retain, the loss is used up, and values go as the pass back leaves them but for
- * nodes that something else holds. The same bits as graph_jvp over graph_grad with create_graph. Results are dense. */
-Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, Tensor **results);
+ * nodes that something else holds. The same bits as graph_jvp over graph_grad with create_graph. Results are dense. With a cache, which
+ * must be the loss's own, the graph stays, and the cache takes what it shares with the products to come. */
+typedef struct HvpCache HvpCache;
+Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, HvpCache *cache, Tensor **results);
+/* For several products with one loss: the gradients of those results whose making takes most arithmetic a byte (autograd/cache.c). */
+Status hvp_cache_new(Tensor *loss, HvpCache **out);
+int64_t hvp_cache_bytes(const HvpCache *c); /* what it holds once a product has filled it */
+void hvp_cache_free(HvpCache *c);
 uint64_t graph_mark(void); /* nodes made from now on have this id or a larger one */
 /* Tangents of outputs along tangents of inputs, through the recorded graph. results[i] may be NULL (zero) unless dense. */
 Status graph_jvp(int outputs, Tensor *const *out, int inputs, Tensor *const *in, Tensor *const *tin, bool dense, Tensor **results);
@@ -112,15 +118,21 @@ Status node_vjp_by_compose(Node *n, Tensor *const *gout, Tensor **gin);
 Status node_jvp_by_compose(Node *n, Tensor *const *tin, Tensor **tout);
 
 /* A node's gradients and their tangents at once, for the few ops where that saves memory or products over the tangent of a recorded
- * vjp; with the same bits. Gradients of leaves may be left out: only their tangents are wanted. *applies = false: nothing was done. */
+ * vjp; with the same bits. Only tangents are wanted of inputs that are leaves or have a known gradient. *applies = false: nothing was done. */
 typedef struct Pair {
   Tensor *const *gout, *const *tgout; /* of the outputs; a NULL tangent is zero */
   Tensor *const *tin, *const *tout;   /* tangents of inputs and outputs; tout NULL: not known, of the loss itself */
+  const bool *wanted;                 /* whether gin[i] is; tgin[i] is where node_needs(n, i) */
   Tensor **gin, **tgin;               /* results */
 } Pair;
 typedef Status (*PairRule)(Node *n, const Pair *p, bool *applies);
 PairRule pair_rule(const OpInfo *op); /* NULL: none */
-bool tangent_may_overwrite(const Tensor *t); /* in such a rule: nobody but this pass holds the tangent */
+bool node_reads_alone(const Node *n, int input); /* in such a rule: nobody else reads the value of its input, nor its tangent */
+bool tangent_may_overwrite(const Tensor *t);     /* nobody but this pass holds the tangent */
+
+/* Makes the tangent of a node's first result again, from those of its inputs and of its other results, by pointwise work. */
+typedef Status (*AgainRule)(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out);
+AgainRule again_rule(const Node *n); /* NULL: that takes a product */
 
 /* --- the table --- */
 extern const OpInfo *const op_table[]; /* ends with NULL */

@@ -316,13 +316,51 @@ static int jvp(lua_State *L) { /* q.jvp({outputs}, {inputs}, {tangents}) -> {tan
   return push_list(L, outs, results);
 }
 
-static int hvp(lua_State *L) { /* q.hvp(loss, {inputs}, {tangents}, {retain=}) -> {tangents of the gradients} */
+/* --- Hessian-vector products --- */
+
+static const char HVP_CACHE[] = "quench.hvp_cache";
+
+static HvpCache **cache_at(lua_State *L, int arg) { return luaL_checkudata(L, arg, HVP_CACHE); }
+
+static int hvp_cache(lua_State *L) { /* q.hvp_cache(loss) -> cache */
+  HvpCache **c = lua_newuserdata(L, sizeof *c);
+  *c = NULL;
+  luaL_getmetatable(L, HVP_CACHE);
+  lua_setmetatable(L, -2);
+  bind_check(L, hvp_cache_new(bind_tensor(L, 1), c));
+  return 1;
+}
+
+static int cache_collect(lua_State *L) {
+  HvpCache **c = cache_at(L, 1);
+  hvp_cache_free(*c), *c = NULL;
+  return 0;
+}
+
+static int cache_bytes(lua_State *L) { return lua_pushnumber(L, (double)hvp_cache_bytes(*cache_at(L, 1))), 1; }
+
+static const luaL_Reg cache_methods[] = {{"bytes", cache_bytes}, {"__gc", cache_collect}, {NULL, NULL}};
+
+static void cache_type(lua_State *L) {
+  luaL_newmetatable(L, HVP_CACHE);
+  luaL_register(L, NULL, cache_methods);
+  lua_pushvalue(L, -1), lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+static int hvp(lua_State *L) { /* q.hvp(loss, {inputs}, {tangents}, {retain=, cache=}) -> {tangents of the gradients} */
   Tensor **out, **in, **tin;
-  int outs = one_or_list(L, 1, &out), ins = one_or_list(L, 2, &in), tins = one_or_list(L, 3, &tin);
+  HvpCache *cache = NULL;
+  int outs = one_or_list(L, 1, &out), ins = one_or_list(L, 2, &in), tins = one_or_list(L, 3, &tin), retain = 0;
+  if (lua_istable(L, 4)) {
+    retain = bind_field_boolean(L, 4, "retain", 0);
+    lua_getfield(L, 4, "cache");
+    if (!lua_isnil(L, -1)) cache = *cache_at(L, lua_gettop(L));
+  }
   if (outs != 1) return luaL_error(L, "hvp: one output expected, got %d", outs);
   if (ins != tins) return luaL_error(L, "hvp: %d inputs and %d tangents", ins, tins);
   Tensor **results = lua_newuserdata(L, sizeof(Tensor *) * (size_t)(ins + 1));
-  bind_check(L, graph_hvp(out[0], ins, in, tin, lua_istable(L, 4) && bind_field_boolean(L, 4, "retain", 0), results));
+  bind_check(L, graph_hvp(out[0], ins, in, tin, retain, cache, results));
   return push_list(L, ins, results);
 }
 
@@ -362,7 +400,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
   {"where", where}, {"concat", concat}, {"stack", stack}, {"embedding", embedding}, {"linear", linear}, {"matmul", matmul},
-  {"grad", grad}, {"jvp", jvp}, {"hvp", hvp}, {"no_grad", no_grad}, {"with_grad", with_grad}, {"is_recording", is_recording}, {"ops", op_list}, {NULL, NULL},
+  {"grad", grad}, {"jvp", jvp}, {"hvp", hvp}, {"hvp_cache", hvp_cache}, {"no_grad", no_grad}, {"with_grad", with_grad}, {"is_recording", is_recording}, {"ops", op_list}, {NULL, NULL},
 };
 
 void bind_add_ops(lua_State *L) {
@@ -377,4 +415,7 @@ void bind_add_ops(lua_State *L) {
     lua_pushstring(L, relations[i]), lua_pushcclosure(L, compare, 1), lua_setfield(L, -2, relations[i]);
 }
 
-void bind_add_functions(lua_State *L) { luaL_register(L, NULL, functions); }
+void bind_add_functions(lua_State *L) {
+  cache_type(L);
+  luaL_register(L, NULL, functions);
+}

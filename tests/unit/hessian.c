@@ -60,7 +60,7 @@ static bool column_at_once(Subject *s, int64_t j, double *out) {
   for (int i = 0; i < s->inputs; i++) tensor_fill(s->along[i], 0);
   *entry(s, s->along, j) = 1;
   Tensor *loss = loss_of(s);
-  bool good = loss && graph_hvp(loss, s->inputs, s->in, s->along, false, hv) == OK;
+  bool good = loss && graph_hvp(loss, s->inputs, s->in, s->along, false, NULL, hv) == OK;
   if (good) collect(s->inputs, hv, out);
   pool_close(p);
   return good;
@@ -237,7 +237,7 @@ static void out_of_memory(void) {
     pool_close(inner); /* nobody else holds what the loss was made of */
     pool_keep(loss);
     mem_fail_at((size_t)++n);
-    status = graph_hvp(loss, 3, w, v, false, hv);
+    status = graph_hvp(loss, 3, w, v, false, NULL, hv);
     mem_fail_at(0);
     int64_t wrong = 0;
     for (int i = 0; i < 3 && status == OK; i++) wrong += differing(tensor_numel(hv[i]), tensor_data(hv[i]), tensor_data(recorded[i]));
@@ -253,7 +253,7 @@ static void one_neuron(void) {
   w->requires_grad = true;
   Tensor *loss = op_linear_activated(x, w, NULL, "gelu"), *again = op_linear_activated(x, w, NULL, "gelu");
   bool good = graph_grad(1, &loss, NULL, 1, &w, true, &g) == OK && graph_jvp(1, &g, 1, &w, &v, true, &recorded) == OK;
-  good = good && graph_hvp(again, 1, &w, &v, false, &hv) == OK;
+  good = good && graph_hvp(again, 1, &w, &v, false, NULL, &hv) == OK;
   ok(good && !differing(3, tensor_data(hv), tensor_data(recorded)) && *(double *)tensor_data(hv) != 0, "a loss that is one neuron");
 }
 

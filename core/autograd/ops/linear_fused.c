@@ -51,6 +51,11 @@ static Status activated_jvp(Node *n, Tensor *const *t, Tensor **out) {
   return out[0] ? OK : error_code();
 }
 
+Status op_linear_activated_again(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out) {
+  (void)tin;
+  return (*out = op_activation_backward(f_of(n), n->out[1], tout[1])) ? OK : error_code();
+}
+
 /* f'(u) g and its tangent, then as linear */
 Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies) {
   if (!(*applies = p->tout && p->gout[0] && !p->gout[1])) return OK; /* u has no other reader */
@@ -61,7 +66,7 @@ Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies) {
   if (t)
     kernels_for(u)->activation_backward_tangent(f_of(n), tensor_numel(u), tensor_data(u), tensor_data(g), tu ? tensor_data(tu) : NULL,
                                                 tg ? tensor_data(tg) : NULL, tensor_data(t));
-  const Pair below = {&through, &t, p->tin, NULL, p->gin, p->tgin};
+  const Pair below = {&through, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);
 }
 
@@ -173,7 +178,7 @@ Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies) {
   Tensor *tg = p->tgout[0], *cosines = n->in[LT_COSINES], *sines = n->in[LT_SINES];
   Tensor *back = turn_heads(p->gout[0], cosines, sines, n->attributes, -1), *t = tg ? turn_heads(tg, cosines, sines, n->attributes, -1) : NULL;
   if (!back || (tg && !t)) return error_code();
-  const Pair below = {&back, &t, p->tin, NULL, p->gin, p->tgin};
+  const Pair below = {&back, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);
 }
 

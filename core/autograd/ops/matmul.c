@@ -230,26 +230,27 @@ static Status multiply_tangent(Tensor *a, Tensor *ta, Tensor *b, Tensor *tb, Ten
   return OK;
 }
 
-/* As op_linear_vjp and its tangent, but for the gradient of a weight that is a leaf: a third of the products of a gradient. */
+static Status bias_pair(Node *n, const Pair *p) {
+  const int64_t *shape = n->in[LB]->shape;
+  if (p->wanted[LB] && !(p->gin[LB] = op_sum_to(p->gout[0], 1, shape))) return error_code();
+  return p->tgout[0] && !(p->tgin[LB] = op_sum_to(p->tgout[0], 1, shape)) ? error_code() : OK;
+}
+
+/* As op_linear_vjp and its tangent, but for the gradients that are not wanted, of weights that are leaves above all: a third of the
+ * products of a gradient, and where that of x is known the second third. */
 Status op_linear_pair(Node *n, const Pair *p, bool *applies) {
   Tensor *x = n->in[LX], *w = n->in[LW], *g = p->gout[0], *tg = p->tgout[0];
   if (!(*applies = x->ndim > 1)) return OK;
   Tensor *rows = as_rows(x), *t_rows = as_rows(p->tin[LX]), *across = as_rows(g), *t_across = as_rows(tg);
   if (!rows || (p->tin[LX] && !t_rows) || !across || (tg && !t_across)) return error_code();
-  if (node_needs(n, LX)) {
-    if (!(p->gin[LX] = op_matmul(g, w))) return error_code();
-    TRY(multiply_tangent(g, tg, w, p->tin[LW], &p->tgin[LX]));
-  }
+  if (p->wanted[LX] && !(p->gin[LX] = op_matmul(g, w))) return error_code();
+  if (node_needs(n, LX)) TRY(multiply_tangent(g, tg, w, p->tin[LW], &p->tgin[LX]));
   if (node_needs(n, LW)) {
     if (!(across = transposed(across)) || (tg && !(t_across = transposed(t_across)))) return error_code();
-    if (w->node && !(p->gin[LW] = multiply(across, rows))) return error_code();
+    if (p->wanted[LW] && !(p->gin[LW] = multiply(across, rows))) return error_code();
     TRY(multiply_tangent(across, t_across, rows, t_rows, &p->tgin[LW]));
   }
-  if (node_needs(n, LB)) {
-    p->gin[LB] = op_sum_to(g, 1, n->in[LB]->shape);
-    p->tgin[LB] = tg ? op_sum_to(tg, 1, n->in[LB]->shape) : NULL;
-    if (!p->gin[LB] || (tg && !p->tgin[LB])) return error_code();
-  }
+  if (node_needs(n, LB)) TRY(bias_pair(n, p));
   if (node_needs(n, LR)) p->gin[LR] = g, p->tgin[LR] = tg;
   return OK;
 }

@@ -50,6 +50,7 @@ Status op_linear_pair(Node *n, const Pair *p, bool *applies);
 Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies);
 Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies);
 Status op_cross_entropy_pair(Node *n, const Pair *p, bool *applies);
+Status op_linear_activated_again(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out);
 
 /* Rows of ops that other files need. */
 extern const OpInfo add_op, mul_op, linear_op, matmul_op;

@@ -1,5 +1,8 @@
 /* table.c - the op table: one line an op; below it the rules for pairs of gradient and tangent. It drives the checks of gradients, tangents
  * and shapes, the reference pages and the timings; a new op is one file and one line. */
+#include <math.h>
+
+#include "autograd/graph.h"
 #include "autograd/ops/ops.h"
 
 extern const OpInfo *const unary_ops[];
@@ -29,4 +32,24 @@ PairRule pair_rule(const OpInfo *op) {
   if (op == &linear_activated_op) return op_linear_activated_pair;
   if (op == &linear_turned_op) return op_linear_turned_pair;
   return op == &cross_entropy_op ? op_cross_entropy_pair : NULL;
+}
+
+static Status again_by_jvp(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out) {
+  Tensor *all[MAX_OUTPUTS] = {0};
+  (void)tout;
+  TRY(n->op->jvp(n, tin, all));
+  *out = all[0];
+  return OK;
+}
+
+AgainRule again_rule(const Node *n) {
+  if (n->op == &linear_activated_op) return op_linear_activated_again;
+  const bool norm = (n->op == &layer_norm_op || n->op == &rms_norm_op) && !n->in[3]; /* without a residual: a sum of blocks would need all below */
+  return norm || n->op == &mul_op ? again_by_jvp : NULL;
+}
+
+/* The logits' gradient stands beside their tangent anyway. */
+double gradient_dearness(const Node *n) {
+  const bool linear = n->op == &linear_op || n->op == &linear_activated_op || n->op == &linear_turned_op;
+  return linear ? (double)tensor_numel(n->out[0]) : n->op == &cross_entropy_op ? INFINITY : 0;
 }
