@@ -16,19 +16,28 @@ typedef struct Dual {
   Again again;
   HvpCache *cache; /* or NULL */
   int *slot;       /* of it, by node and output */
+  bool *blind;     /* nodes that only move numbers on to where their gradient is not wanted: theirs is not either */
   bool retain;
 } Dual;
 
-static int slot_of(const Dual *d, const Tensor *t) {
-  int at = t->node ? walk_find(&d->value.walk, t->node) : -1;
-  return at < 0 ? 0 : d->slot[at * MAX_OUTPUTS + t->output];
+/* Gradients are not wanted at the leaves, nor where they are known, nor below. */
+static bool wanted(const Dual *d, const Node *n, int input) {
+  const Tensor *t = n->in[input];
+  const int at = tensor_needs_grad(t) && t->node ? walk_find(&d->value.walk, t->node) : -1;
+  if (at < 0 || d->blind[at]) return false;
+  const int slot = d->slot[at * MAX_OUTPUTS + t->output];
+  return !slot || !d->cache->of[slot - 1].gradient;
 }
 
-/* Gradients are not wanted at the leaves, nor where they are known. */
-static bool wanted(const Dual *d, const Node *n, int input) {
-  if (!node_needs(n, input) || !n->in[input]->node) return false;
-  int slot = slot_of(d, n->in[input]);
-  return !slot || !d->cache->of[slot - 1].gradient;
+static Status find_blind(Dual *d) {
+  if (!(d->blind = mem_calloc((size_t)d->value.walk.count + 1, sizeof *d->blind))) return error_code();
+  for (int i = 0; i < d->value.walk.count; i++) {
+    const Node *n = d->value.walk.nodes[i];
+    bool any = !pair_moves(n->op);
+    for (int k = 0; k < n->inputs && !any; k++) any = wanted(d, n, k);
+    d->blind[i] = !any;
+  }
+  return OK;
 }
 
 /* What a small graph starts from, and the tangents there. */
@@ -155,7 +164,7 @@ static Status sweep_back(Dual *d) {
   for (int i = d->value.walk.count - 1; i >= 0; i--) {
     Node *n = d->value.walk.nodes[i];
     bool any = false;
-    for (int k = 0; k < n->outputs; k++) any |= d->value.gout[i * MAX_OUTPUTS + k] != NULL;
+    for (int k = i * MAX_OUTPUTS; k < i * MAX_OUTPUTS + n->outputs; k++) any |= d->value.gout[k] || (d->blind[i] && d->tangent.gout[k]);
     Pool p = pool_open();
     Status s = any ? leave_node(d, i) : OK;
     pool_close(p);
@@ -190,6 +199,7 @@ static Status begin(Dual *d, Tensor *loss) {
   if (!d->tangent.gout || !d->forward.tangent) return error_code();
   TRY(again_begin(&d->again, &d->value.walk));
   TRY(cache_attach(d->cache, &d->value, &d->slot));
+  TRY(find_blind(d));
   for (int k = 0; k < d->forward.inputs; k++)
     if (!tensor_same_shape(d->forward.tin[k], d->forward.in[k]))
       return fail(ERR_SHAPE, "hvp: input %d has shape %s, its tangent %s", k + 1, shape_text(d->forward.in[k]), shape_text(d->forward.tin[k]));
@@ -204,6 +214,7 @@ static void end(Dual *d) {
   mem_free(d->tangent.gout);
   mem_free(d->forward.tangent);
   mem_free(d->slot);
+  mem_free(d->blind);
   again_end(&d->again);
   reverse_end(&d->value);
 }

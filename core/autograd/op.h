@@ -127,6 +127,7 @@ typedef struct Pair {
 } Pair;
 typedef Status (*PairRule)(Node *n, const Pair *p, bool *applies);
 PairRule pair_rule(const OpInfo *op); /* NULL: none */
+bool pair_moves(const OpInfo *op);    /* its rule reads no values: where no gradient of an input is wanted, that of its results is not */
 bool node_reads_alone(const Node *n, int input); /* in such a rule: nobody else reads the value of its input, nor its tangent */
 bool tangent_may_overwrite(const Tensor *t);     /* nobody but this pass holds the tangent */
 

@@ -207,6 +207,8 @@ typedef struct Kernels {
   /* --- activation.c: f'(x) g, and its tangent f'(x) tg + f''(x) g tx, for f = U_GELU, U_GELU_TANH, U_SILU; tx or tg may be NULL --- */
   void (*activation_backward)(Unary f, int64_t n, const void *x, const void *g, void *out);
   void (*activation_backward_tangent)(Unary f, int64_t n, const void *x, const void *g, const void *tx, const void *tg, void *out);
+  /* both at once: y may be g, and t, NULL where tx and tg are, may be tg */
+  void (*activation_pair)(Unary f, int64_t n, const void *x, const void *g, const void *tx, const void *tg, void *y, void *t);
 
   /* --- dropout.c: zero with probability p, else x / (1 - p); takes (n + 3) / 4 blocks of the stream from its counter on --- */
   void (*dropout)(int64_t n, const void *x, const Random *r, double p, void *y);

@@ -120,20 +120,24 @@ static Status attention_backward(Tensor *const *in, const Attributes *a, Tensor 
   return graph_record(&attention_backward_op, 6, in, 3, out, a);
 }
 
-static Status attention_backward_jvp(Node *n, Tensor *const *t, Tensor **out) {
+/* Along tangents t of the inputs, NULL for zeros. */
+static Status attention_backward_tangent(Tensor *const *in, const Attributes *a, Tensor *const *t, Tensor **out) {
   Tensor *x[6], *tx[6];
   for (int i = 0; i < 6; i++) {
-    x[i] = i == LSE ? op_dense(n->in[i]) : as_heads(n->in[i]);
-    tx[i] = i == LSE && t[i] ? op_dense(t[i]) : tangent_or_zeros(t[i], n->in[i]);
+    x[i] = i == LSE ? op_dense(in[i]) : as_heads(in[i]);
+    tx[i] = i == LSE && t[i] ? op_dense(t[i]) : tangent_or_zeros(t[i], in[i]);
     if (!x[i] || !tx[i]) return error_code();
   }
-  for (int i = 0; i < 3; i++)
-    if (!(out[i] = op_new_like(n->in[i]))) return error_code();
-  Attention shape = shape_of(x[Q], x[KEY], &n->attributes);
+  TRY(make_gradients(in, out));
+  Attention shape = shape_of(x[Q], x[KEY], a);
   kernels_for(x[Q])->attention_backward_tangent(&shape, heads_of(x[Q]), heads_of(x[KEY]), heads_of(x[V]), heads_of(x[O]), tensor_data(x[LSE]),
                                                 heads_of(x[DO]), heads_of(tx[Q]), heads_of(tx[KEY]), heads_of(tx[V]), heads_of(tx[O]),
                                                 tensor_data(tx[LSE]), heads_of(tx[DO]), heads_of(out[0]), heads_of(out[1]), heads_of(out[2]));
   return OK;
+}
+
+static Status attention_backward_jvp(Node *n, Tensor *const *t, Tensor **out) {
+  return attention_backward_tangent(n->in, &n->attributes, t, out);
 }
 
 const OpInfo attention_backward_op = {"attention_backward", 6, 3, "gradients of attention from (q, k, v, o, lse, do)", NULL, attention_backward_jvp,
@@ -145,6 +149,14 @@ static Status attention_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   if (g[1]) return node_vjp_by_compose(n, g, gin); /* only a gradient of a gradient asks for that of lse */
   Tensor *in[] = {n->in[Q], n->in[KEY], n->in[V], node_output(n, 0), node_output(n, 1), g[0]};
   return in[O] && in[LSE] ? attention_backward(in, &n->attributes, gin) : error_code();
+}
+
+Status op_attention_pair(Node *n, const Pair *p, bool *applies) {
+  if (!(*applies = p->tout && p->gout[0] && !p->gout[1])) return OK;
+  Tensor *in[] = {n->in[Q], n->in[KEY], n->in[V], n->out[0], n->out[1], p->gout[0]};
+  Tensor *t[] = {p->tin[Q], p->tin[KEY], p->tin[V], p->tout[0], p->tout[1], p->tgout[0]};
+  if (p->wanted[Q] || p->wanted[KEY] || p->wanted[V]) TRY(attention_backward(in, &n->attributes, p->gin));
+  return t[Q] || t[KEY] || t[V] || t[DO] ? attention_backward_tangent(in, &n->attributes, t, p->tgin) : OK;
 }
 
 static Status attention_jvp(Node *n, Tensor *const *t, Tensor **out) {

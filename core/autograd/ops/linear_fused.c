@@ -56,16 +56,19 @@ Status op_linear_activated_again(Node *n, Tensor *const *tin, Tensor *const *tou
   return (*out = op_activation_backward(f_of(n), n->out[1], tout[1])) ? OK : error_code();
 }
 
+/* Room for a number a result; in the place of x where only this pass holds that */
+static Tensor *over(Tensor *x, const Tensor *like) { return x && tangent_may_overwrite(x) ? x : op_new_like(like); }
+
 /* f'(u) g and its tangent, then as linear */
 Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies) {
-  if (!(*applies = p->tout && p->gout[0] && !p->gout[1])) return OK; /* u has no other reader */
+  if (!(*applies = p->tout && p->gout[0] && !p->gout[1] && n->in[0]->ndim > 1)) return OK; /* u has no other reader */
   Tensor *u = n->out[1], *tu = op_dense(p->tout[1]), *g = op_dense(p->gout[0]), *tg = op_dense(p->tgout[0]), *t = NULL;
-  Tensor *through = op_activation_backward(f_of(n), u, g);
-  if (!through || (p->tout[1] && !tu) || (p->tgout[0] && !tg)) return error_code();
-  if ((tu || tg) && !(t = op_new_like(u))) return error_code();
-  if (t)
-    kernels_for(u)->activation_backward_tangent(f_of(n), tensor_numel(u), tensor_data(u), tensor_data(g), tu ? tensor_data(tu) : NULL,
-                                                tg ? tensor_data(tg) : NULL, tensor_data(t));
+  if (!g || (p->tout[1] && !tu) || (p->tgout[0] && !tg)) return error_code();
+  Tensor *through = over(g, u);
+  if (!through || ((tu || tg) && !(t = over(tg, u)))) return error_code();
+  kernels_for(u)->activation_pair(f_of(n), tensor_numel(u), tensor_data(u), tensor_data(g), tu ? tensor_data(tu) : NULL, tg ? tensor_data(tg) : NULL,
+                                  tensor_data(through), t ? tensor_data(t) : NULL);
+  tensor_touch(through), t ? tensor_touch(t) : (void)0;
   const Pair below = {&through, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);
 }
@@ -167,16 +170,23 @@ static Status turned_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   return op_linear_vjp(n, &back, gin);
 }
 
+/* x turned; where it lies, if nobody else holds it and nothing is recorded */
+static Tensor *turn_over(Node *n, Tensor *x, int sign) {
+  Tensor *cosines = n->in[LT_COSINES], *sines = n->in[LT_SINES];
+  if (grad_enabled() || x->node || !tangent_may_overwrite(x)) return turn_heads(x, cosines, sines, n->attributes, sign);
+  return turn_in_place(x, &n->attributes, cosines, sines, sign) == OK ? x : NULL;
+}
+
 static Status turned_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *y;
   TRY(op_linear_jvp(n, t, &y));
-  out[0] = turn_heads(y, n->in[LT_COSINES], n->in[LT_SINES], n->attributes, 1);
+  out[0] = turn_over(n, y, 1);
   return out[0] ? OK : error_code();
 }
 
 Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies) {
-  Tensor *tg = p->tgout[0], *cosines = n->in[LT_COSINES], *sines = n->in[LT_SINES];
-  Tensor *back = turn_heads(p->gout[0], cosines, sines, n->attributes, -1), *t = tg ? turn_heads(tg, cosines, sines, n->attributes, -1) : NULL;
+  if (!(*applies = n->in[0]->ndim > 1)) return OK; /* as of op_linear_pair: what comes now may overwrite the gradients */
+  Tensor *tg = p->tgout[0], *back = turn_over(n, p->gout[0], -1), *t = tg ? turn_over(n, tg, -1) : NULL;
   if (!back || (tg && !t)) return error_code();
   const Pair below = {&back, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);

@@ -27,7 +27,24 @@ const OpInfo *const op_table[] = {
   NULL,
 };
 
+/* The gradient of what only moves and adds numbers is its vjp, whatever they are, and so is the tangent of that. */
+static Status pair_by_vjp(Node *n, const Pair *p, bool *applies) {
+  Tensor *const *both[] = {p->gout, p->tgout};
+  Tensor **to[] = {p->gin, p->tgin};
+  *applies = true;
+  for (int pass = 0; pass < 2; pass++) {
+    bool any = false;
+    for (int k = 0; k < n->outputs; k++) any |= both[pass][k] != NULL;
+    if (any) TRY(n->op->vjp(n, both[pass], to[pass]));
+  }
+  return OK;
+}
+
+bool pair_moves(const OpInfo *op) { return pair_rule(op) == pair_by_vjp; }
+
 PairRule pair_rule(const OpInfo *op) {
+  if (op == &reshape_op || op == &split_op || op == &permute_op || op == &contiguous_op || op == &identity_op || op == &add_op) return pair_by_vjp;
+  if (op == &attention_op) return op_attention_pair;
   if (op == &linear_op) return op_linear_pair;
   if (op == &linear_activated_op) return op_linear_activated_pair;
   if (op == &linear_turned_op) return op_linear_turned_pair;

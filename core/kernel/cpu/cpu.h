@@ -78,6 +78,7 @@ void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v
 /* activation.c */
 void K(activation_backward)(Unary f, int64_t n, const void *x, const void *g, void *out);
 void K(activation_backward_tangent)(Unary f, int64_t n, const void *x, const void *g, const void *tx, const void *tg, void *out);
+void K(activation_pair)(Unary f, int64_t n, const void *x, const void *g, const void *tx, const void *tg, void *y, void *t);
 
 /* dropout.c */
 void K(dropout)(int64_t n, const void *x, const Random *r, double p, void *y);

@@ -100,6 +100,7 @@ MEASURED(attention_backward_tangent,
          (a, q, k, v, o, lse, d, tq, tk, tv, to, tl, td, x, y, z), pairs(a) * (24 * (double)a->width + 16), heads_bytes(a, 7, 6))
 MEASURED(activation_backward, (Unary f, int64_t n, In x, In g, Out o), (f, n, x, g, o), n, 3 * n * E)
 MEASURED(activation_backward_tangent, (Unary f, int64_t n, In x, In g, In tx, In tg, Out o), (f, n, x, g, tx, tg, o), 4 * n, 5 * n * E)
+MEASURED(activation_pair, (Unary f, int64_t n, In x, In g, In tx, In tg, Out y, Out t), (f, n, x, g, tx, tg, y, t), 5 * n, 6 * n * E)
 MEASURED(dropout, (int64_t n, In x, const Random *r, double p, Out y), (n, x, r, p, y), n, 2 * n * E)
 MEASURED(conv1d, (int64_t b, int64_t t, int64_t c, int64_t taps, In x, In w, Out y), (b, t, c, taps, x, w, y), 2 * b * t * c * taps, 2 * b * t * c * E)
 MEASURED(conv1d_backward, (int64_t b, int64_t t, int64_t c, int64_t taps, In x, In w, In dy, Out dx, Out dw), (b, t, c, taps, x, w, dy, dx, dw), 4 * b * t * c * taps, 3 * b * t * c * E)
@@ -116,6 +117,6 @@ const Kernels K(measured_kernels) = {
   SLOT(layer_norm), SLOT(layer_norm_backward), SLOT(rms_norm), SLOT(rms_norm_backward), SLOT(norm_tangent), SLOT(norm_backward_tangent),
   SLOT(cross_entropy), SLOT(cross_entropy_backward), SLOT(cross_entropy_backward_tangent), SLOT(cross_entropy_pair), SLOT(rotary), SLOT(turn),
   SLOT(attention), SLOT(attention_backward), SLOT(attention_tangent), SLOT(attention_backward_tangent),
-  SLOT(activation_backward), SLOT(activation_backward_tangent), SLOT(dropout), SLOT(conv1d), SLOT(conv1d_backward), SLOT(scan),
+  SLOT(activation_backward), SLOT(activation_backward_tangent), SLOT(activation_pair), SLOT(dropout), SLOT(conv1d), SLOT(conv1d_backward), SLOT(scan),
   SLOT(update), SLOT(gradient_squares),
 };

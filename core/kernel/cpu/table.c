@@ -20,6 +20,7 @@ const Kernels K(kernels) = {
   .attention = K(attention), .attention_backward = K(attention_backward), .attention_tangent = K(attention_tangent),
   .attention_backward_tangent = K(attention_backward_tangent),
   .activation_backward = K(activation_backward), .activation_backward_tangent = K(activation_backward_tangent),
+  .activation_pair = K(activation_pair),
   .dropout = K(dropout),
   .conv1d = K(conv1d), .conv1d_backward = K(conv1d_backward),
   .scan = K(scan),
