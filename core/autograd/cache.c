@@ -1,47 +1,85 @@
 /* cache.c - gradients that the Hessian-vector products with one loss share.
  *
  * A product leaves each node by the gradient of its results and that gradient's tangent (dual.c). The gradient is the same for all
- * directions. Kept as a whole it would be as large as the forward pass; kept are those of results whose making takes most arithmetic a
- * byte: the inputs of linear layers that together have at least as many outputs as inputs (the norms before the packed q, k, v and
- * before the first half of an MLP, attention's result, the input of the unembedding). There a gradient of d numbers saves a product with
- * d x N weights, N >= d. In a block of GPT-NeoX: 8 d^2 of the 12 d^2 multiply-adds a token that gradients of activations take, for 3 d
- * numbers where the forward pass holds 16 d. And that of the logits, which stands beside their tangent where memory is at its
- * peak, kept or not. The first product that meets them fills the cache. */
+ * directions. All of them would be as large as the forward pass; kept are those whose making takes most multiply-adds a number, as many as
+ * fit a budget. The gradient of the input of a linear layer with N outputs takes N a number: so that of the norm before the packed q, k, v
+ * saves 3 d, before the first half of an MLP 4 d, before the unembedding V; of attention's result d; of the input of an MLP's second half,
+ * which is wide, d as well, and those of q, k and v as much as there are positions. In a block of GPT-NeoX all but that wide
+ * one take 6 d numbers a token, 3/8 of what the forward pass holds. The first product that meets them fills the cache. */
+#include <stdlib.h>
+
 #include "autograd/graph.h"
 #include "base/mem.h"
 
-/* How dear each result of the walk is, and how many are worth being kept. */
-static int find_dear(const Walk *w, double *dear) {
+typedef struct Choice {
+  int at; /* node and output */
+  int64_t bytes;
+  double dearness;
+} Choice;
+
+/* Dearest first, then the small, then in order. */
+static int by_dearness(const void *x, const void *y) {
+  const Choice *a = x, *b = y;
+  if (a->dearness != b->dearness) return a->dearness < b->dearness ? 1 : -1;
+  return a->bytes != b->bytes ? (a->bytes > b->bytes ? 1 : -1) : (a->at > b->at) - (a->at < b->at);
+}
+
+static int64_t bytes_of(const Tensor *t) { return tensor_numel(t) * (int64_t)dtype_bytes(t->dtype); }
+
+/* How dear the gradient of each result is, over all that read it. all: as many as results. Returns how many are dear at all. */
+static int find_dear(const Walk *w, Choice *all) {
   int count = 0;
-  for (int i = 0; i < w->count; i++) {
-    const Tensor *x = w->nodes[i]->inputs ? w->nodes[i]->in[0] : NULL;
-    if (tensor_needs_grad(x) && x->node) dear[walk_find(w, x->node) * MAX_OUTPUTS + x->output] += gradient_dearness(w->nodes[i]);
-  }
+  for (int i = 0; i < w->count; i++)
+    for (int k = 0; k < w->nodes[i]->inputs; k++) {
+      const Tensor *x = w->nodes[i]->in[k];
+      if (tensor_needs_grad(x) && x->node) all[walk_find(w, x->node) * MAX_OUTPUTS + x->output].dearness += gradient_dearness(w->nodes[i], k);
+    }
   for (int i = 0; i < w->count * MAX_OUTPUTS; i++) {
     const Tensor *x = w->nodes[i / MAX_OUTPUTS]->out[i % MAX_OUTPUTS];
-    if (x && dear[i] > 0 && dear[i] >= (double)tensor_numel(x)) count++;
-    else dear[i] = 0;
+    if (x && all[i].dearness > 0) all[count++] = (Choice){i, bytes_of(x), all[i].dearness};
   }
+  qsort(all, (size_t)count, sizeof *all, by_dearness);
   return count;
 }
 
-static Status choose(HvpCache *c, const Walk *w, double *dear) {
-  int count = find_dear(w, dear);
-  if (!(c->of = mem_calloc((size_t)count + 1, sizeof *c->of))) return error_code();
-  for (int i = 0; i < w->count * MAX_OUTPUTS; i++)
-    if (dear[i] > 0) c->of[c->count].node = w->nodes[i / MAX_OUTPUTS], c->of[c->count++].output = i % MAX_OUTPUTS;
-  return OK;
+/* What the forward pass holds, parameters not counted. */
+static Status forward_bytes(const Walk *w, int64_t *bytes) {
+  Walk seen = {0}; /* for its table alone */
+  Status s = OK;
+  *bytes = 0;
+  for (int i = 0; i < w->count * MAX_OUTPUTS && s == OK; i++) {
+    const Tensor *x = w->nodes[i / MAX_OUTPUTS]->out[i % MAX_OUTPUTS];
+    if (!x || walk_find(&seen, x->storage) >= 0) continue;
+    *bytes += (int64_t)x->storage->bytes;
+    s = walk_put(&seen, x->storage, 0);
+  }
+  walk_free(&seen);
+  return s;
 }
 
-Status hvp_cache_new(Tensor *loss, HvpCache **out) {
+static Status choose(HvpCache *c, const Walk *w, double share) {
+  int64_t left = 0;
+  Choice *all = mem_calloc((size_t)w->count * MAX_OUTPUTS + 1, sizeof *all);
+  Status s = all ? forward_bytes(w, &left) : error_code();
+  const int count = s == OK ? find_dear(w, all) : 0;
+  if (s == OK && !(c->of = mem_calloc((size_t)count + 1, sizeof *c->of))) s = error_code();
+  if (s == OK) left = (int64_t)(share * (double)left);
+  for (int i = 0; s == OK && i < count; i++) {
+    if (all[i].bytes > left) continue;
+    left -= all[i].bytes, c->bytes += all[i].bytes;
+    c->of[c->count].node = w->nodes[all[i].at / MAX_OUTPUTS], c->of[c->count++].output = all[i].at % MAX_OUTPUTS;
+  }
+  mem_free(all);
+  return s;
+}
+
+Status hvp_cache_new(Tensor *loss, double share, HvpCache **out) {
   Walk w = {0};
   HvpCache *c = mem_calloc(1, sizeof *c);
   if (!c) return error_code();
   c->loss = tensor_retain(loss);
   Status s = walk_make(&w, 1, &loss);
-  double *dear = s == OK ? mem_calloc((size_t)w.count * MAX_OUTPUTS + 1, sizeof *dear) : NULL;
-  s = dear ? choose(c, &w, dear) : error_code();
-  mem_free(dear);
+  if (s == OK) s = choose(c, &w, share);
   walk_free(&w);
   if (s != OK) hvp_cache_free(c);
   else *out = c;
@@ -56,14 +94,7 @@ void hvp_cache_free(HvpCache *c) {
   mem_free(c);
 }
 
-int64_t hvp_cache_bytes(const HvpCache *c) {
-  int64_t bytes = 0;
-  for (int i = 0; i < c->count; i++) {
-    const Tensor *x = c->of[i].node->out[c->of[i].output];
-    if (x) bytes += tensor_numel(x) * (int64_t)dtype_bytes(x->dtype);
-  }
-  return bytes;
-}
+int64_t hvp_cache_bytes(const HvpCache *c) { return c->bytes; }
 
 Status cache_attach(const HvpCache *c, Reverse *r, int **slot) {
   if (!(*slot = mem_calloc((size_t)r->walk.count * MAX_OUTPUTS + 1, sizeof **slot))) return error_code();
@@ -76,10 +107,8 @@ Status cache_attach(const HvpCache *c, Reverse *r, int **slot) {
   return OK;
 }
 
-/* A view of something larger would hold all of that. */
-Status cache_store(HvpCache *c, int slot, Tensor *g) {
+/* A view holds all that it is a view of: a piece of q, k and v together is kept, since the others are, but no small part of something large. */
+void cache_store(HvpCache *c, int slot, Tensor *g) {
   Tensor **to = &c->of[slot - 1].gradient;
-  if (*to) return OK;
-  if (tensor_contiguous(g) && g->storage->bytes < 2 * (size_t)tensor_numel(g) * dtype_bytes(g->dtype)) *to = tensor_retain(g);
-  return OK;
+  if (!*to && (int64_t)g->storage->bytes <= 8 * bytes_of(g)) *to = tensor_retain(g);
 }

@@ -116,7 +116,7 @@ static Status deliver_pair(Dual *d, const Node *n, int k, Tensor *g, Tensor *t) 
 }
 
 /* By the op's own rule for pairs, where it has one that applies. */
-static Status run_rule(Dual *d, int i, Tensor **gin, Tensor **tgin, bool *applies) {
+static Status run_rule(Dual *d, int i, const bool *spent, Tensor **gin, Tensor **tgin, bool *applies) {
   Node *n = d->value.walk.nodes[i];
   const PairRule rule = pair_rule(n->op);
   Tensor *tin[MAX_INPUTS];
@@ -126,34 +126,39 @@ static Status run_rule(Dual *d, int i, Tensor **gin, Tensor **tgin, bool *applie
   for (int k = 0; k < n->inputs; k++) tin[k] = forward_tangent(&d->forward, n->in[k]), wants[k] = wanted(d, n, k);
   const int at = i * MAX_OUTPUTS;
   const bool loss = i + 1 == d->value.walk.count;
-  const Pair p = {d->value.gout + at, d->tangent.gout + at, tin, loss ? NULL : d->forward.tangent + at, wants, gin, tgin};
+  const Pair p = {d->value.gout + at, d->tangent.gout + at, tin, loss ? NULL : d->forward.tangent + at, wants, spent, gin, tgin};
   graph_consume(!d->retain);
   Status s = rule(n, &p, applies);
   graph_consume(false);
   return s;
 }
 
-static Status store(Dual *d, int i) {
+static void store(Dual *d, int i) {
   for (int k = i * MAX_OUTPUTS; k < (i + 1) * MAX_OUTPUTS; k++)
-    if (d->slot[k] && d->value.gout[k]) TRY(cache_store(d->cache, d->slot[k], d->value.gout[k]));
+    if (d->slot[k] && d->value.gout[k]) cache_store(d->cache, d->slot[k], d->value.gout[k]);
+}
+
+static Status deliver_pairs(Dual *d, const Node *n, Tensor **gin, Tensor **tgin) {
+  for (int k = 0; k < n->inputs; k++)
+    if ((gin[k] || tgin[k]) && node_needs(n, k)) TRY(deliver_pair(d, n, k, gin[k], tgin[k]));
   return OK;
 }
 
 static Status leave_node(Dual *d, int i) {
   Node *n = d->value.walk.nodes[i];
   Tensor *gin[MAX_INPUTS] = {0}, *tgin[MAX_INPUTS] = {0};
-  bool applies;
+  bool applies, spent[MAX_INPUTS];
   TRY(interrupt_check());
   TRY(reverse_collect(&d->tangent, n, d->tangent.gout + i * MAX_OUTPUTS));
   if (!d->value.useful[i] && !n->freed) return OK;
   TRY(node_check(n));
-  TRY(store(d, i));
+  store(d, i);
   TRY(again_make(&d->again, &d->forward, i));
-  if (run_rule(d, i, gin, tgin, &applies) != OK || (!applies && run_pair(d, i, gin, tgin) != OK))
+  again_spend(&d->again, &d->forward, i, spent);
+  if (run_rule(d, i, spent, gin, tgin, &applies) != OK || (!applies && run_pair(d, i, gin, tgin) != OK))
     return fail_in("gradient of %s and its tangent", n->op->name);
-  for (int k = 0; k < n->inputs; k++)
-    if ((gin[k] || tgin[k]) && node_needs(n, k)) TRY(deliver_pair(d, n, k, gin[k], tgin[k]));
-  return OK;
+  again_drop(&d->forward, n, spent);
+  return deliver_pairs(d, n, gin, tgin);
 }
 
 static void drop(Tensor **list, int i) {

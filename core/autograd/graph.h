@@ -49,24 +49,28 @@ Status forward_step(Forward *f, int i);                     /* tangents of the r
 
 /* Tangents of results that pointwise work makes again from others are let go behind their last reader of the pass forward (again.c). */
 typedef struct Again {
-  int *uses;  /* readers still to come of a node's first tangent; 0 where it stays */
-  bool *gone;
+  int *uses;    /* readers still to come of a node's first tangent on the way forward; 0 where it stays */
+  int *readers; /* and on the way back; 0 where it stays until its node is left */
+  bool *gone;   /* and is to be made again */
 } Again;
 
 Status again_begin(Again *a, const Walk *w);
 void again_end(Again *a);
 void again_read(Again *a, Forward *f, int i);   /* node i has read the tangents of its inputs */
-Status again_make(Again *a, Forward *f, int i); /* those of node i's inputs and results are there again */
+Status again_make(Again *a, Forward *f, int i); /* those of node i's inputs are there again */
+void again_spend(Again *a, Forward *f, int i, bool *spent);  /* which of them node i is the last to read on the way back, */
+void again_drop(Forward *f, const Node *n, const bool *spent); /* and they go */
 
 /* Gradients of some results of a loss's graph (cache.c). slot: by node of a walk and output, which of them it is, from 1; 0: none. */
 struct HvpCache {
   Tensor *loss;
+  int64_t bytes; /* when full */
   int count;
   struct { const Node *node; int output; Tensor *gradient; } *of; /* gradient NULL: not yet met */
 };
 Status cache_attach(const HvpCache *c, Reverse *r, int **slot); /* hands a pass what is known */
-Status cache_store(HvpCache *c, int slot, Tensor *g);
-double gradient_dearness(const Node *n); /* how many results of products the gradient of input 0 takes; infinite: it is to be kept (ops/table.c) */
+void cache_store(HvpCache *c, int slot, Tensor *g);
+double gradient_dearness(const Node *n, int input); /* multiply-adds that a number of an input's gradient takes here; 0: few (ops/table.c) */
 
 bool graph_consume(bool on); /* whether rules may write over what nobody else can see (node_may_overwrite); returns the old state */
 Status graph_check_outputs(const char *what, int outputs, Tensor *const *out);

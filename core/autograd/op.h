@@ -105,8 +105,9 @@ Status graph_backward(Tensor *loss, Tensor *gout, bool retain);
  * must be the loss's own, the graph stays, and the cache takes what it shares with the products to come. */
 typedef struct HvpCache HvpCache;
 Status graph_hvp(Tensor *loss, int inputs, Tensor *const *in, Tensor *const *tin, bool retain, HvpCache *cache, Tensor **results);
-/* For several products with one loss: the gradients of those results whose making takes most arithmetic a byte (autograd/cache.c). */
-Status hvp_cache_new(Tensor *loss, HvpCache **out);
+/* For several products with one loss: the gradients of those results whose making takes most arithmetic a byte, up to a share of the bytes that
+ * the forward pass holds (autograd/cache.c). */
+Status hvp_cache_new(Tensor *loss, double share, HvpCache **out);
 int64_t hvp_cache_bytes(const HvpCache *c); /* what it holds once a product has filled it */
 void hvp_cache_free(HvpCache *c);
 uint64_t graph_mark(void); /* nodes made from now on have this id or a larger one */
@@ -123,6 +124,7 @@ typedef struct Pair {
   Tensor *const *gout, *const *tgout; /* of the outputs; a NULL tangent is zero */
   Tensor *const *tin, *const *tout;   /* tangents of inputs and outputs; tout NULL: not known, of the loss itself */
   const bool *wanted;                 /* whether gin[i] is; tgin[i] is where node_needs(n, i) */
+  const bool *spent;                  /* whether no rule to come reads tin[i] */
   Tensor **gin, **tgin;               /* results */
 } Pair;
 typedef Status (*PairRule)(Node *n, const Pair *p, bool *applies);
@@ -130,6 +132,9 @@ PairRule pair_rule(const OpInfo *op); /* NULL: none */
 bool pair_moves(const OpInfo *op);    /* its rule reads no values: where no gradient of an input is wanted, that of its results is not */
 bool node_reads_alone(const Node *n, int input); /* in such a rule: nobody else reads the value of its input, nor its tangent */
 bool tangent_may_overwrite(const Tensor *t);     /* nobody but this pass holds the tangent */
+
+bool pair_reads(const Node *n, int input); /* whether leaving the node takes the tangent of an input (true where not known), */
+bool pair_reads_own(const Node *n);        /* or of its first result */
 
 /* Makes the tangent of a node's first result again, from those of its inputs and of its other results, by pointwise work. */
 typedef Status (*AgainRule)(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out);

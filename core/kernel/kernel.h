@@ -184,8 +184,9 @@ typedef struct Kernels {
   void (*cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, const void *dl,
                                          double scale, double dscale, void *out);
 
-  /* both at once: logits become dlogits of cross_entropy_backward, dl becomes the tangent of that */
-  void (*cross_entropy_pair)(int64_t rows, int64_t n, void *logits, const int32_t *targets, const void *lse, double scale, double dscale, void *dl);
+  /* both at once: dlogits, which may be logits, of cross_entropy_backward, and dl becomes the tangent of that */
+  void (*cross_entropy_pair)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, double dscale,
+                             void *dlogits, void *dl);
 
   /* --- rotary.c: x is (batch, time, heads, width) with strides; the first `rotated` values of each head turn --- */
   void (*rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,

@@ -322,12 +322,13 @@ static const char HVP_CACHE[] = "quench.hvp_cache";
 
 static HvpCache **cache_at(lua_State *L, int arg) { return luaL_checkudata(L, arg, HVP_CACHE); }
 
-static int hvp_cache(lua_State *L) { /* q.hvp_cache(loss) -> cache */
+static int hvp_cache(lua_State *L) { /* q.hvp_cache(loss, {share=}) -> cache */
+  const double share = lua_istable(L, 2) ? bind_field_number(L, 2, "share", 0.375) : 0.375;
   HvpCache **c = lua_newuserdata(L, sizeof *c);
   *c = NULL;
   luaL_getmetatable(L, HVP_CACHE);
   lua_setmetatable(L, -2);
-  bind_check(L, hvp_cache_new(bind_tensor(L, 1), c));
+  bind_check(L, hvp_cache_new(bind_tensor(L, 1), share, c));
   return 1;
 }
 

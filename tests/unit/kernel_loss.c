@@ -25,9 +25,12 @@ static void check_pair(const Kernels *k, int64_t rows, int64_t n, const double *
   void *logits = to_real(k, rows * n, x), *direction = to_real(k, rows * n, tl), *d = to_real(k, rows * n, NULL), *t = to_real(k, rows * n, NULL);
   k->cross_entropy_backward(rows, n, logits, targets, lse, mean, d);
   k->cross_entropy_backward_tangent(rows, n, logits, targets, lse, direction, mean, 0.3 * mean, t);
-  k->cross_entropy_pair(rows, n, logits, targets, lse, mean, 0.3 * mean, direction);
+  void *apart = to_real(k, rows * n, NULL), *again = to_real(k, rows * n, tl);
+  k->cross_entropy_pair(rows, n, logits, targets, lse, mean, 0.3 * mean, apart, again);
+  ok(!memcmp(apart, d, bytes) && !memcmp(again, t, bytes), "%s: gradient and tangent at once: the same bits", k->name);
+  k->cross_entropy_pair(rows, n, logits, targets, lse, mean, 0.3 * mean, logits, direction);
   ok(!memcmp(logits, d, bytes) && !memcmp(direction, t, bytes), "%s: gradient and tangent in place, at once: the same bits", k->name);
-  mem_free(logits), mem_free(direction), mem_free(d), mem_free(t);
+  mem_free(logits), mem_free(direction), mem_free(d), mem_free(t), mem_free(apart), mem_free(again);
 }
 
 static void check_case(const Kernels *k, int64_t rows, int64_t n, double scale) {

@@ -69,7 +69,7 @@ Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies) {
   kernels_for(u)->activation_pair(f_of(n), tensor_numel(u), tensor_data(u), tensor_data(g), tu ? tensor_data(tu) : NULL, tg ? tensor_data(tg) : NULL,
                                   tensor_data(through), t ? tensor_data(t) : NULL);
   tensor_touch(through), t ? tensor_touch(t) : (void)0;
-  const Pair below = {&through, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
+  const Pair below = {&through, &t, p->tin, NULL, p->wanted, p->spent, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);
 }
 
@@ -188,7 +188,7 @@ Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies) {
   if (!(*applies = n->in[0]->ndim > 1)) return OK; /* as of op_linear_pair: what comes now may overwrite the gradients */
   Tensor *tg = p->tgout[0], *back = turn_over(n, p->gout[0], -1), *t = tg ? turn_over(n, tg, -1) : NULL;
   if (!back || (tg && !t)) return error_code();
-  const Pair below = {&back, &t, p->tin, NULL, p->wanted, p->gin, p->tgin};
+  const Pair below = {&back, &t, p->tin, NULL, p->wanted, p->spent, p->gin, p->tgin};
   return op_linear_pair(n, &below, applies);
 }
 

@@ -4,7 +4,6 @@
  * takes one pass over the logits, and takes their place where backward() frees the graph:
  * no second tensor of their size exists. A negative target leaves its row out. */
 #include <limits.h>
-#include <string.h>
 
 #include "autograd/ops/ops.h"
 
@@ -80,41 +79,18 @@ static Status cross_entropy_vjp(Node *n, Tensor *const *g, Tensor **gin) {
   return gin[LOGITS] ? OK : error_code();
 }
 
-/* The tangent of the gradient in the place of the logits' tangent t, a few rows at a time: the kernel reads a row twice. */
-static Status tangent_in_place(Node *n, Tensor *t, double scale, double dscale) {
-  Tensor *x = n->in[LOGITS], *ids = op_dense(n->in[TARGETS]);
-  const int64_t width = classes(x), rows = tensor_numel(ids), some = 1 + (1 << 17) / width;
-  Tensor *buffer = op_new(x->dtype, 2, (int64_t[]){some < rows ? some : rows, width});
-  if (!buffer) return error_code();
-  const size_t number = dtype_bytes(x->dtype), row = number * (size_t)width;
-  const char *logits = tensor_data(x), *lse = tensor_data(n->out[1]);
-  char *dl = tensor_data(t);
-  for (int64_t i = 0; i < rows; i += some) {
-    const int64_t count = rows - i < some ? rows - i : some;
-    char *here = dl + (size_t)i * row;
-    kernels_for(x)->cross_entropy_backward_tangent(count, width, logits + (size_t)i * row, (int32_t *)tensor_data(ids) + i, lse + (size_t)i * number,
-                                                   here, scale, dscale, tensor_data(buffer));
-    memcpy(here, tensor_data(buffer), (size_t)count * row);
-  }
-  return OK;
-}
-
-/* Both in the places of the logits and of their tangent, so no third tensor of their size exists; where the graph stays, the tangent alone. */
+/* Both in the places of the logits and of their tangent, so no third tensor of their size exists, but where the graph stays. */
 Status op_cross_entropy_pair(Node *n, const Pair *p, bool *applies) {
   Tensor *x = n->in[LOGITS], *t = p->tin[LOGITS], *ids = op_dense(n->in[TARGETS]);
   if (!ids) return error_code();
   if (!(*applies = t && p->gout[0] && !p->gout[1] && node_reads_alone(n, LOGITS) && tangent_may_overwrite(t))) return OK;
-  const double mean = n->attributes.reals[0], scale = mean * value_of(p->gout[0]), dscale = mean * value_of(p->tgout[0]);
-  if (p->wanted[LOGITS] && node_may_overwrite(n, LOGITS)) {
-    kernels_for(x)->cross_entropy_pair(tensor_numel(ids), classes(x), tensor_data(x), tensor_data(ids), tensor_data(n->out[1]), scale, dscale,
-                                       tensor_data(t));
-    p->gin[LOGITS] = in_place(x);
-  } else {
-    if (p->wanted[LOGITS]) TRY(cross_entropy_vjp(n, p->gout, p->gin));
-    TRY(tangent_in_place(n, t, scale, dscale));
-  }
-  p->tgin[LOGITS] = in_place(t);
-  return (p->gin[LOGITS] || !p->wanted[LOGITS]) && p->tgin[LOGITS] ? OK : error_code();
+  const double mean = n->attributes.reals[0];
+  Tensor *d = node_may_overwrite(n, LOGITS) ? in_place(x) : op_new_like(x);
+  if (!d) return error_code();
+  kernels_for(x)->cross_entropy_pair(tensor_numel(ids), classes(x), tensor_data(x), tensor_data(ids), tensor_data(n->out[1]),
+                                     mean * value_of(p->gout[0]), mean * value_of(p->tgout[0]), tensor_data(d), tensor_data(t));
+  p->gin[LOGITS] = d, p->tgin[LOGITS] = in_place(t);
+  return p->tgin[LOGITS] ? OK : error_code();
 }
 
 /* the gradient dotted with the tangent */

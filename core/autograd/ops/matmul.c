@@ -236,20 +236,34 @@ static Status bias_pair(Node *n, const Pair *p) {
   return p->tgout[0] && !(p->tgin[LB] = op_sum_to(p->tgout[0], 1, shape)) ? error_code() : OK;
 }
 
+/* The tangent of g w. It has the shape of x, of which the tangent is spent where weights have been seen to: then it takes the place of that. */
+static Status input_tangent(Node *n, const Pair *p) {
+  Tensor *g = p->gout[0], *tg = p->tgout[0], *w = n->in[LW], *tw = p->tin[LW], *tx = p->tin[LX];
+  const bool fits = p->spent[LX] && tx && tx != tw && tangent_may_overwrite(tx) && tensor_contiguous(g) && (!tg || tensor_contiguous(tg)) && (tg || tw);
+  if (!fits) return multiply_tangent(g, tg, w, tw, &p->tgin[LX]);
+  Tensor *place, *rows, *t_rows = as_rows(tg);
+  TRY(tensor_alias(tx, &place));
+  if (!(p->tgin[LX] = pool_keep(place)) || !(rows = as_rows(place)) || (tg && !t_rows)) return error_code();
+  if (tg) TRY(product_into(rows, t_rows, w, (Joined){0}));
+  if (tw) TRY(product_into(rows, as_rows(g), tw, (Joined){.self = tg}));
+  tensor_touch(place);
+  return OK;
+}
+
 /* As op_linear_vjp and its tangent, but for the gradients that are not wanted, of weights that are leaves above all: a third of the
  * products of a gradient, and where that of x is known the second third. */
 Status op_linear_pair(Node *n, const Pair *p, bool *applies) {
-  Tensor *x = n->in[LX], *w = n->in[LW], *g = p->gout[0], *tg = p->tgout[0];
+  Tensor *x = n->in[LX], *g = p->gout[0], *tg = p->tgout[0];
   if (!(*applies = x->ndim > 1)) return OK;
   Tensor *rows = as_rows(x), *t_rows = as_rows(p->tin[LX]), *across = as_rows(g), *t_across = as_rows(tg);
   if (!rows || (p->tin[LX] && !t_rows) || !across || (tg && !t_across)) return error_code();
-  if (p->wanted[LX] && !(p->gin[LX] = op_matmul(g, w))) return error_code();
-  if (node_needs(n, LX)) TRY(multiply_tangent(g, tg, w, p->tin[LW], &p->tgin[LX]));
   if (node_needs(n, LW)) {
     if (!(across = transposed(across)) || (tg && !(t_across = transposed(t_across)))) return error_code();
     if (p->wanted[LW] && !(p->gin[LW] = multiply(across, rows))) return error_code();
     TRY(multiply_tangent(across, t_across, rows, t_rows, &p->tgin[LW]));
   }
+  if (p->wanted[LX] && !(p->gin[LX] = op_matmul(g, n->in[LW]))) return error_code();
+  if (node_needs(n, LX)) TRY(input_tangent(n, p));
   if (node_needs(n, LB)) TRY(bias_pair(n, p));
   if (node_needs(n, LR)) p->gin[LR] = g, p->tgin[LR] = tg;
   return OK;

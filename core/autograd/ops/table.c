@@ -51,6 +51,15 @@ PairRule pair_rule(const OpInfo *op) {
   return op == &cross_entropy_op ? op_cross_entropy_pair : NULL;
 }
 
+static bool is_linear(const OpInfo *op) { return op == &linear_op || op == &linear_activated_op || op == &linear_turned_op; }
+
+enum { RESIDUAL = 3 }; /* which input that is of linear layers and of norms */
+
+/* A residual is only added. */
+bool pair_reads(const Node *n, int input) { return !pair_moves(n->op) && !(is_linear(n->op) && input == RESIDUAL); }
+
+bool pair_reads_own(const Node *n) { return !pair_moves(n->op) && !is_linear(n->op) && !again_rule(n); }
+
 static Status again_by_jvp(Node *n, Tensor *const *tin, Tensor *const *tout, Tensor **out) {
   Tensor *all[MAX_OUTPUTS] = {0};
   (void)tout;
@@ -61,12 +70,18 @@ static Status again_by_jvp(Node *n, Tensor *const *tin, Tensor *const *tout, Ten
 
 AgainRule again_rule(const Node *n) {
   if (n->op == &linear_activated_op) return op_linear_activated_again;
-  const bool norm = (n->op == &layer_norm_op || n->op == &rms_norm_op) && !n->in[3]; /* without a residual: a sum of blocks would need all below */
+  const bool norm = (n->op == &layer_norm_op || n->op == &rms_norm_op) && !n->in[RESIDUAL]; /* without a residual: a sum of blocks would need all below */
   return norm || n->op == &mul_op ? again_by_jvp : NULL;
 }
 
-/* The logits' gradient stands beside their tangent anyway. */
-double gradient_dearness(const Node *n) {
-  const bool linear = n->op == &linear_op || n->op == &linear_activated_op || n->op == &linear_turned_op;
-  return linear ? (double)tensor_numel(n->out[0]) : n->op == &cross_entropy_op ? INFINITY : 0;
+/* Attention's kernels run at half the rate of products. */
+static double attention_dearness(const Node *n) {
+  const Tensor *q = n->in[0], *k = n->in[1];
+  const double time = (double)q->shape[1], window = (double)n->attributes.ints[0], keys = window && window < time / 2 ? window : time / 2;
+  return 2 * 5 * keys * (double)tensor_numel(q) / (double)(tensor_numel(q) + 2 * tensor_numel(k));
+}
+
+double gradient_dearness(const Node *n, int input) {
+  if (n->op == &attention_op) return attention_dearness(n);
+  return is_linear(n->op) && input == 0 ? (double)n->in[1]->shape[0] : 0;
 }

@@ -60,7 +60,8 @@ double K(cross_entropy)(int64_t rows, int64_t n, const void *logits, const int32
 void K(cross_entropy_backward)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, void *dlogits);
 void K(cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse,
                                        const void *dl, double scale, double dscale, void *out);
-void K(cross_entropy_pair)(int64_t rows, int64_t n, void *logits, const int32_t *targets, const void *lse, double scale, double dscale, void *dl);
+void K(cross_entropy_pair)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse, double scale, double dscale,
+                           void *dlogits, void *dl);
 
 /* rotary.c */
 void K(rotary)(int64_t batch, int64_t time, int64_t heads, int64_t width, int64_t rotated, bool interleaved, double sign,

@@ -105,25 +105,26 @@ void K(cross_entropy_backward_tangent)(int64_t rows, int64_t n, const void *logi
   }
 }
 
-/* A row of both: the probabilities take the place of the logits, then the gradient theirs and the tangent that of dl. */
-static void row_pair(int64_t n, real *x, real z, int32_t target, real *dl, real scale, real dscale) {
-  const real sum = row_probabilities(n, x, z, dl, x);
+/* A row of both: the probabilities wait where the gradient goes, which may be the logits' own place; the tangent takes that of dl. */
+static void row_pair(int64_t n, const real *x, real z, int32_t target, real *dl, real scale, real dscale, real *dx) {
+  const real sum = row_probabilities(n, x, z, dl, dx);
 #pragma omp simd
   for (int64_t j = 0; j < n; j++) {
-    dl[j] = x[j] * (scale * (dl[j] - sum) + dscale);
-    x[j] *= scale;
+    dl[j] = dx[j] * (scale * (dl[j] - sum) + dscale);
+    dx[j] *= scale;
   }
   dl[target] -= dscale;
-  x[target] -= scale;
+  dx[target] -= scale;
 }
 
-void K(cross_entropy_pair)(int64_t rows, int64_t n, void *logits, const int32_t *targets, const void *lse_, double scale, double dscale, void *dl_) {
-  const real *lse = lse_;
-  real *logit = logits, *dl = dl_;
+void K(cross_entropy_pair)(int64_t rows, int64_t n, const void *logits, const int32_t *targets, const void *lse_, double scale, double dscale,
+                           void *dlogits, void *dl_) {
+  const real *lse = lse_, *logit = logits;
+  real *dlogit = dlogits, *dl = dl_;
 #pragma omp parallel for if (rows * n > PARALLEL_GRAIN)
   for (int64_t i = 0; i < rows; i++) {
-    real *x = logit + i * n, *d = dl + i * n;
-    if (targets[i] < 0) for (int64_t j = 0; j < n; j++) x[j] = d[j] = 0;
-    else row_pair(n, x, lse[i], targets[i], d, (real)scale, (real)dscale);
+    real *dx = dlogit + i * n, *d = dl + i * n;
+    if (targets[i] < 0) for (int64_t j = 0; j < n; j++) dx[j] = d[j] = 0;
+    else row_pair(n, logit + i * n, lse[i], targets[i], d, (real)scale, (real)dscale, dx);
   }
 }

@@ -86,7 +86,7 @@ MEASURED_RESULT(double, cross_entropy, (int64_t rows, int64_t n, In x, const int
 MEASURED(cross_entropy_backward, (int64_t rows, int64_t n, In x, const int32_t *t, In lse, double s, Out d), (rows, n, x, t, lse, s, d), 3 * rows * n, 2 * rows * n * E)
 MEASURED(cross_entropy_backward_tangent, (int64_t rows, int64_t n, In x, const int32_t *t, In lse, In dl, double s, double ds, Out o), (rows, n, x, t, lse, dl, s, ds, o),
          7 * rows * n, 3 * rows * n * E)
-MEASURED(cross_entropy_pair, (int64_t rows, int64_t n, Out x, const int32_t *t, In lse, double s, double ds, Out dl), (rows, n, x, t, lse, s, ds, dl), 8 * rows * n, 4 * rows * n * E)
+MEASURED(cross_entropy_pair, (int64_t rows, int64_t n, In x, const int32_t *t, In lse, double s, double ds, Out d, Out dl), (rows, n, x, t, lse, s, ds, d, dl), 8 * rows * n, 4 * rows * n * E)
 MEASURED(rotary, (int64_t b, int64_t t, int64_t h, int64_t w, int64_t rotated, bool inter, double sign, In c, In s, const int64_t xs[3], In x, const int64_t ys[3], Out y),
          (b, t, h, w, rotated, inter, sign, c, s, xs, x, ys, y), 3 * b * t * h * rotated, 2 * b * t * h * w * E)
 MEASURED(turn, (const Turn *t, int64_t rows, int64_t n, Out x), (t, rows, n, x), 3 * rows * n / t->width / t->group * t->turned * t->rotated, 2 * rows * n * E)
