@@ -70,7 +70,7 @@ end)
 tap.test("products without a recorded gradient", function(t)
   local net = network()
   local v = {normal(4, 3), normal(4), normal(2, 4), normal(7, 2)}
-  local kept, anew = curvature.operator(net.loss, net.params, {keep = true}), curvature.operator(net.loss, net.params, {keep = false})
+  local kept, anew = curvature.operator(net.loss, net.params, {keep = "gradient"}), curvature.operator(net.loss, net.params, {keep = false})
   local function same(a, b, text)
     local worst = 0
     for i, x in ipairs(a) do worst = math.max(worst, gap(x, b[i])) end
@@ -112,6 +112,90 @@ tap.test("what a product uses up", function(t)
   t.equal(gap(q.hvp((w * 3):sum(), {w}, v)[1], w:detach() * 0), 0, "a linear loss")
   t.equal(gap(q.hvp(w:sum(), {before}, v)[1], w:detach() * 0), 0, "what the loss does not depend on")
   t.fails(function() q.hvp(w * 2, {w}, v) end, "not a single number", "more than one number")
+end)
+
+tap.test("products that share gradients", function(t)
+  local net = network()
+  local function along() return {normal(4, 3), normal(4), normal(2, 4), normal(7, 2)} end
+  local recorded = curvature.operator(net.loss, net.params, {keep = "gradient"})
+  local loss = net.loss()
+  local cache = q.hvp_cache(loss)
+  local function differ(v, hv)
+    local worst = 0
+    for i, x in ipairs(recorded:apply(v)) do worst = math.max(worst, gap(x, hv[i])) end
+    return worst
+  end
+  local function product(v, c) return q.hvp(loss, net.params, v, {cache = c or cache}) end
+  t.ok(cache:bytes() > 0, "a cache says what it will hold", cache:bytes())
+  t.equal(q.hvp_cache(loss, {share = 0}):bytes(), 0, "nothing of it if nothing may be held")
+  for k = 1, 3 do
+    local v = along()
+    t.equal(differ(v, product(v)), 0, "product " .. k .. " has the bits of the recorded way")
+    t.equal(differ(v, product(v, q.hvp_cache(loss, {share = 0}))), 0, "without room for a gradient too")
+  end
+  local everything = q.hvp_cache(loss, {share = 100})
+  for k = 1, 2 do
+    local v = along()
+    t.equal(differ(v, product(v, everything)), 0, "product " .. k .. " with all that is dear")
+  end
+  local v = along()
+  local few = q.hvp(loss, {net.params[2], net.params[4]}, {v[2], v[4]}, {cache = q.hvp_cache(loss)})
+  local block = recorded:subset{2, 4}:apply{v[2], v[4]}
+  t.ok(gap(few[1], block[1]) == 0 and gap(few[2], block[2]) == 0, "along two of the parameters")
+  local partly = q.hvp_cache(loss)
+  q.hvp(loss, {net.params[4]}, {v[4]}, {cache = partly})
+  t.equal(differ(v, product(v, partly)), 0, "all of them after one that asks for less")
+  for i, g in ipairs(q.grad(loss, net.params)) do t.equal(gap(g, recorded:gradient()[i]), 0, "gradient " .. i .. " of the loss in between") end
+  t.equal(differ(v, product(v)), 0, "and a product after it")
+  t.fails(function() q.hvp(net.loss(), net.params, v, {cache = cache}) end, "the cache belongs to another loss", "another loss")
+  t.fails(function() product{v[1], v[2], v[3], v[3]} end, "its tangent", "a wrong shape")
+  t.equal(differ(v, product(v)), 0, "leaves it usable")
+  q.no_grad(function() net.params[3]:copy_(net.params[3]) end)
+  t.fails(function() product(v) end, "changed in place", "a parameter that was written")
+  local op = curvature.operator(net.loss, net.params)
+  op:apply(v)
+  q.no_grad(function() net.params[1]:copy_(net.params[1] * 2) end)
+  t.fails(function() op:apply(v) end, "call its :refresh()", "an operator says what to do")
+  op:refresh()
+  recorded:refresh()
+  t.equal(differ(v, op:apply(v)), 0, "and sees the parameters as they are then")
+  local used = net.loss()
+  local its = q.hvp_cache(used)
+  used:backward()
+  t.fails(function() q.hvp(used, net.params, v, {cache = its}) end, "already used by backward", "a graph that is used up")
+  t.equal(q.hvp_cache(used):bytes(), 0, "has nothing to share")
+end)
+
+tap.test("errors and Ctrl-C within a product", function(t)
+  local w, v, calls, stop = normal(6, 5):requires_grad(), {normal(6, 5)}, 0, nil
+  local bump = q.function_ or q["function"]
+  local cube = bump{name = "cube", forward = function(_, x) return x * x * x end,
+    vjp = function(ctx, g)
+      calls = calls + 1
+      if stop then stop() end
+      return g * ctx.inputs[1] * ctx.inputs[1] * 3
+    end,
+    jvp = function(ctx, d) return d * ctx.inputs[1] * ctx.inputs[1] * 3 end}
+  local x = normal(7, 5)
+  local function loss() return q.linear(cube(q.linear(x, w):gelu()), normal(4, 6) * 0 + 1):square():sum() end
+  local root = loss()
+  local expected = q.hvp(root, {w}, v, {retain = true})[1]
+  local function usable(cache, text) t.equal(gap(q.hvp(root, {w}, v, {cache = cache})[1], expected), 0, text) end
+  local cache = q.hvp_cache(root)
+  stop = function() error("stopped here") end
+  t.fails(function() q.hvp(root, {w}, v, {cache = cache}) end, "stopped here", "an error in the first product")
+  stop = nil
+  usable(cache, "and the next has its bits")
+  stop = function() io.popen("kill -INT " .. q.system.process()):close() end
+  t.fails(function() q.hvp(root, {w}, v, {cache = cache}) end, "interrupted", "Ctrl-C")
+  q.system.clear_interrupt()
+  local fresh = q.hvp_cache(root)
+  t.fails(function() q.hvp(root, {w}, v, {cache = fresh}) end, "interrupted", "in a first product too")
+  q.system.clear_interrupt()
+  stop = nil
+  usable(cache, "the product after it")
+  usable(fresh, "and after that")
+  t.ok(calls > 5, "the rule ran each time")
 end)
 
 tap.test("subsets are diagonal blocks", function(t)

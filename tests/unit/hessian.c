@@ -66,6 +66,24 @@ static bool column_at_once(Subject *s, int64_t j, double *out) {
   return good;
 }
 
+/* All columns from one graph, which stays, and one cache. */
+static bool columns_shared(Subject *s, int64_t n, double share, double *out) {
+  HvpCache *cache = NULL;
+  Pool p = pool_open();
+  Tensor *loss = loss_of(s), *hv[8];
+  bool good = loss && hvp_cache_new(loss, share, &cache) == OK;
+  for (int64_t j = 0; good && j < n; j++) {
+    Pool inner = pool_open();
+    for (int i = 0; i < s->inputs; i++) tensor_fill(s->along[i], 0);
+    *entry(s, s->along, j) = 1;
+    if ((good = graph_hvp(loss, s->inputs, s->in, s->along, false, cache, hv) == OK)) collect(s->inputs, hv, out + j * n);
+    pool_close(inner);
+  }
+  hvp_cache_free(cache);
+  pool_close(p);
+  return good;
+}
+
 static int64_t differing(int64_t n, const double *a, const double *b) {
   int64_t count = 0;
   for (int64_t i = 0; i < n; i++) count += !(a[i] == b[i]);
@@ -96,6 +114,11 @@ static void dense(const char *name, Subject *s, int64_t n, double round) {
   for (int64_t j = 0; good && j < n; j++) good = column_at_once(s, j, reverse + j * n);
   if (!ok(good && !differing(n * n, forward, reverse), "%s: the same bits without a recorded gradient", name))
     printf("# %s; %d numbers differ\n", good ? "no error" : error_message(), good ? (int)differing(n * n, forward, reverse) : -1);
+  for (int k = 0; k < 2; k++) {
+    good = columns_shared(s, n, k ? 100 : 0.2, reverse);
+    if (!ok(good && !differing(n * n, forward, reverse), "%s: and with gradients shared, %s", name, k ? "all that are dear" : "a few"))
+      printf("# %s\n", good ? "no error" : error_message());
+  }
   for (int64_t j = 0; j < n; j++) differences(s, j, n, numeric + j * n);
   if (round < 1e-10) compare(name, "and is what differences of the gradient say", n * n, forward, numeric, 2e-6);
 }
@@ -216,6 +239,33 @@ static Tensor *small_model(Tensor *const *w) {
   return op_cross_entropy(op_linear(op_linear_activated(op_narrow(x, 1, 0, 3), w[2], NULL, "silu"), w[2], NULL), ids);
 }
 
+/* What a failure leaves behind serves the next product: every allocation of two products fails once, on one cache. */
+static void out_of_memory_shared(Tensor *const *w, Tensor *const *v, Tensor *const *recorded) {
+  Tensor *loss = small_model(w), *hv[3];
+  HvpCache *cache = NULL;
+  int n = 0, failed = 0;
+  int64_t wrong = 0;
+  for (bool more = true; more && n < 10000; failed += more) {
+    mem_fail_at((size_t)++n);
+    more = hvp_cache_new(loss, 1, &cache) == ERR_MEMORY;
+    mem_fail_at(0);
+  }
+  for (int product = 0; product < 2; product++) {
+    Status status = ERR_MEMORY;
+    for (n = 0; status == ERR_MEMORY && n < 10000; failed += status == ERR_MEMORY) {
+      Pool p = pool_open();
+      mem_fail_at((size_t)++n);
+      status = graph_hvp(loss, 3, w, v, false, cache, hv);
+      mem_fail_at(0);
+      for (int i = 0; i < 3 && status == OK; i++) wrong += differing(tensor_numel(hv[i]), tensor_data(hv[i]), tensor_data(recorded[i]));
+      if (status != ERR_MEMORY && status != OK) wrong++;
+      pool_close(p);
+    }
+  }
+  ok(!wrong && failed > 100, "%d allocations failed in turn on one cache, then two products had the bits of the recorded way", failed);
+  hvp_cache_free(cache);
+}
+
 /* The product with every allocation failing once; what was allocated is given back (done() counts). */
 static void out_of_memory(void) {
   Tensor *w[3], *v[3];
@@ -229,6 +279,7 @@ static void out_of_memory(void) {
   Tensor *hv[3], *recorded[3], *g[3];
   Tensor *once = small_model(w);
   ok(once && graph_grad(1, &once, NULL, 3, w, true, g) == OK && graph_jvp(3, g, 3, w, v, true, recorded) == OK, "a small model's product");
+  out_of_memory_shared(w, v, recorded);
   Status status = ERR_MEMORY;
   int n = 0;
   while (status == ERR_MEMORY && n < 10000) {
