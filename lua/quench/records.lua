@@ -48,12 +48,12 @@ add("jvp", "jvp(outputs, inputs, tangents) -> list", "Tangents of outputs along 
   {text = "Over a gradient made with create_graph it is a Hessian-vector product.", see = {"q.grad", "q.hvp"}})
 add("hvp", "hvp(loss, inputs, tangents, options?) -> list", "The Hessian of a scalar times a direction, in one pass forward and one back.",
   {text = "The gradient is not recorded: about half the memory of q.jvp over one that is, and the same bits. The loss is used up, as by\n" ..
-    "t:backward(); retain = true keeps it, and so does cache = a q.hvp_cache of this loss, for further products. q.curvature.operator does either.",
+    "t:backward(); retain = true keeps it, and so does cache = a q.hvp_cache of this loss, for further products.",
     example = "local w = q.ones(3):requires_grad()\nlocal hv = q.hvp((w * w * w):sum(), {w}, {q.ones(3)})[1] -- 6 6 6",
     see = {"q.curvature.hvp", "q.hvp_cache", "q.jvp"}})
-add("hvp_cache", "hvp_cache(loss) -> cache", "What several Hessian-vector products with one loss share, for q.hvp.",
-  {text = "Gradients of the results whose making takes most arithmetic a byte, a third of the size of the forward pass at most; the first product\n" ..
-    "fills it. cache:bytes() says how much it then holds. The products keep their bits.",
+add("hvp_cache", "hvp_cache(loss, options?) -> cache", "What several Hessian-vector products with one loss share, for q.hvp.",
+  {text = "Gradients of those results whose making takes most arithmetic a byte, up to share (0.375) of the bytes of the forward pass; the first\n" ..
+    "product fills it. cache:bytes() says how much it then holds. The products keep their bits.",
     example = "local w = q.ones(3):requires_grad()\nlocal loss = (w * w * w):sum()\nlocal cache = q.hvp_cache(loss)\n" ..
       "local hv = q.hvp(loss, {w}, {q.ones(3)}, {cache = cache})[1] -- 6 6 6", see = {"q.hvp"}})
 add("no_grad", "no_grad(fn, ...) -> results", "Calls fn without recording operations.", {see = {"q.with_grad"}})

@@ -90,6 +90,16 @@ function bench.case(group, name, size, fn, o)
   return median
 end
 
+--- Peak of counted memory while fn runs, beyond what lives before.
+function bench.memory_of(fn)
+  collectgarbage()
+  collectgarbage()
+  q.system.reset_peak()
+  local before = q.system.memory().live
+  q.scope(fn)
+  return q.system.memory().peak - before
+end
+
 --- A number that is not a time.
 function bench.value(group, name, size, value, unit)
   print(q.json.encode{bench = group, case = name, size = size, threads = q.threads(), value = value, unit = unit})

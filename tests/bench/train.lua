@@ -55,33 +55,25 @@ local function step_case(size, s, kind)
   end, {flops = work(model, s), precision = precision, seconds = s.layers > 4 and 6 or 2, more = more(s, function() return {loss_first = first} end)})
 end
 
---- Peak of counted memory while fn runs, beyond what lives before.
-local function memory_of(fn)
-  q.system.reset_peak()
-  local before = q.system.memory().live
-  q.scope(fn)
-  return q.system.memory().peak - before
-end
-
 local function hvp_case(size, s)
   local model, ids = make(s)
   local parameters, flops, seconds = model:parameters(), work(model, s), s.layers > 4 and 5 or 2
   local function gradient() q.grad(model:loss(ids), parameters) end
   local one = bench.case("gradient", size, gradient, {flops = flops, seconds = seconds})
-  local bytes = memory_of(gradient)
-  for _, keep in ipairs{true, false} do
-    collectgarbage()
-    collectgarbage()
-    local whole = memory_of(function() -- operator, direction and product
+  local bytes = bench.memory_of(gradient)
+  for _, kind in ipairs{{true, "", 2.1}, {"gradient", ", gradient recorded", 2}, {false, ", nothing kept", 8 / 3}} do
+    local keep = kind[1]
+    local whole = bench.memory_of(function() -- operator, direction and products: the second finds what the first has left
       local operator = q.curvature.operator(model, {batches = {ids}, keep = keep})
-      operator:product(operator.layout:zeros():normal_(q.stream(1, "bench")))
+      local v = operator.layout:zeros():normal_(q.stream(1, "bench"))
+      for _ = 1, 2 do q.scope(function() operator:product(v) end) end
     end)
     collectgarbage()
     collectgarbage()
     local operator = q.curvature.operator(model, {batches = {ids}, keep = keep})
     local v = operator.layout:zeros():normal_(q.stream(1, "bench"))
-    bench.case("Hessian-vector product" .. (keep and "" or ", nothing kept"), size, function() operator:product(v) end, {
-      flops = (keep and 2 or 8 / 3) * flops, seconds = seconds,
+    bench.case("Hessian-vector product" .. kind[2], size, function() operator:product(v) end, {
+      flops = kind[3] * flops, seconds = seconds,
       more = more(s, function(median) return {gradients = median / one, memory_in_gradients = whole / bytes} end)})
   end
 end

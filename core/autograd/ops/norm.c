@@ -64,17 +64,19 @@ static Status norm_backward(Tensor *const *in, const Attributes *a, Tensor *sum,
   return graph_record(&norm_backward_op, 5, in, results(a), out, a);
 }
 
-static Status norm_backward_jvp(Node *n, Tensor *const *t, Tensor **out) {
-  const Attributes *a = &n->attributes;
-  Tensor *x = op_dense(n->in[BX]), *dy = op_dense(n->in[BDY]), *w = op_dense(n->in[BW]), *dw, *db;
+/* Along tangents t of x, w and dy. */
+static Status norm_backward_tangent(Tensor *const *in, const Attributes *a, Tensor *const *t, Tensor **out) {
+  Tensor *x = op_dense(in[BX]), *dy = op_dense(in[BDY]), *w = op_dense(in[BW]), *dw, *db;
   Tensor *tx = op_dense(t[BX]), *tw = op_dense(t[BW]), *tdy = op_dense(t[BDY]);
-  if (!x || !dy || (n->in[BW] && !w) || (t[BX] && !tx) || (t[BW] && !tw) || (t[BDY] && !tdy)) return error_code();
+  if (!x || !dy || (in[BW] && !w) || (t[BX] && !tx) || (t[BW] && !tw) || (t[BDY] && !tdy)) return error_code();
   TRY(make_results(x, a, NULL, out, &dw, &db));
-  kernels_for(x)->norm_backward_tangent(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), data_or_null(n->in[BMEAN]),
-                                        tensor_data(n->in[BRSTD]), tensor_data(dy), data_or_null(tx), data_or_null(tw), data_or_null(tdy),
-                                        tensor_data(out[0]), data_or_null(dw), data_or_null(db));
+  kernels_for(x)->norm_backward_tangent(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), data_or_null(in[BMEAN]), tensor_data(in[BRSTD]),
+                                        tensor_data(dy), data_or_null(tx), data_or_null(tw), data_or_null(tdy), tensor_data(out[0]), data_or_null(dw),
+                                        data_or_null(db));
   return OK;
 }
+
+static Status norm_backward_jvp(Node *n, Tensor *const *t, Tensor **out) { return norm_backward_tangent(n->in, &n->attributes, t, out); }
 
 /* z = (x - mean) r from x alone, and r */
 static Tensor *normalised(Tensor *x, bool centred, double eps, Tensor **r) {
@@ -103,26 +105,49 @@ const OpInfo norm_backward_op = {"norm_backward", 5, -1, "gradients of layer_nor
 
 /* --- forward --- */
 
-static Status norm_vjp(Node *n, Tensor *const *g, Tensor **gin) {
-  if (!g[0]) return OK; /* the statistics are read by norm_backward alone */
-  bool centred = n->op == &layer_norm_op;
-  if (node_needs(n, R)) gin[R] = g[0];
-  if (!node_needs(n, X) && !node_needs(n, W) && !node_needs(n, B)) return OK;
-  Attributes a = {.ints = {centred, node_needs(n, W), node_needs(n, B)}, .reals = {n->attributes.reals[0]}};
-  Tensor *in[] = {n->in[X], n->in[W], g[0], centred ? n->out[2] : NULL, n->out[1]}, *out[3], *sum = gradient_so_far(n, X);
-  TRY(norm_backward(in, &a, sum, out));
-  if (sum) gradient_is_sum(X);
+static bool centred(const Node *n) { return n->op == &layer_norm_op; }
+
+/* The gradients of x, and of w and b where asked for, as norm_backward lists them, to their inputs. */
+static void hand_out(const Attributes *a, Tensor *const *out, Tensor **gin) {
   int k = 0;
   gin[X] = out[k++];
-  if (a.ints[1]) gin[W] = out[k++];
-  if (a.ints[2]) gin[B] = out[k++];
+  if (a->ints[1]) gin[W] = out[k++];
+  if (a->ints[2]) gin[B] = out[k++];
+}
+
+static Status norm_vjp(Node *n, Tensor *const *g, Tensor **gin) {
+  if (!g[0]) return OK; /* the statistics are read by norm_backward alone */
+  if (node_needs(n, R)) gin[R] = g[0];
+  if (!node_needs(n, X) && !node_needs(n, W) && !node_needs(n, B)) return OK;
+  Attributes a = {.ints = {centred(n), node_needs(n, W), node_needs(n, B)}, .reals = {n->attributes.reals[0]}};
+  Tensor *in[] = {n->in[X], n->in[W], g[0], centred(n) ? n->out[2] : NULL, n->out[1]}, *out[3], *sum = gradient_so_far(n, X);
+  TRY(norm_backward(in, &a, sum, out));
+  if (sum) gradient_is_sum(X);
+  hand_out(&a, out, gin);
+  return OK;
+}
+
+/* As norm_vjp and its tangent, but for the sums of gradients of w and b that are not wanted. */
+Status op_norm_pair(Node *n, const Pair *p, bool *applies) {
+  if (!(*applies = p->gout[0] && (node_needs(n, X) || node_needs(n, W) || node_needs(n, B)))) return OK;
+  Attributes value = {.ints = {centred(n), p->wanted[W], p->wanted[B]}}, tangent = {.ints = {centred(n), node_needs(n, W), node_needs(n, B)}};
+  Tensor *in[] = {n->in[X], n->in[W], p->gout[0], centred(n) ? n->out[2] : NULL, n->out[1]}, *out[3];
+  Tensor *t[] = {p->tin[X], p->tin[W], p->tgout[0]};
+  if (node_needs(n, R)) p->gin[R] = p->gout[0], p->tgin[R] = p->tgout[0];
+  if (p->wanted[X] || p->wanted[W] || p->wanted[B]) {
+    TRY(norm_backward(in, &value, NULL, out));
+    hand_out(&value, out, p->gin);
+  }
+  if (!t[BX] && !t[BW] && !t[BDY]) return OK;
+  TRY(norm_backward_tangent(in, &tangent, t, out));
+  hand_out(&tangent, out, p->tgin);
   return OK;
 }
 
 static Status norm_jvp(Node *n, Tensor *const *t, Tensor **out) {
   Tensor *x = op_dense(n->in[X]), *w = op_dense(n->in[W]), *tx = op_dense(t[X]), *tw = op_dense(t[W]), *tb = op_dense(t[B]), *tr = op_dense(t[R]);
   if (!x || (n->in[W] && !w) || (t[X] && !tx) || (t[W] && !tw) || (t[B] && !tb) || (t[R] && !tr) || !(out[0] = op_new_like(x))) return error_code();
-  Tensor *mean = n->op == &layer_norm_op ? n->out[2] : NULL;
+  Tensor *mean = centred(n) ? n->out[2] : NULL;
   kernels_for(x)->norm_tangent(rows_of(x), width_of(x), tensor_data(x), data_or_null(w), data_or_null(mean), tensor_data(n->out[1]),
                                data_or_null(tx), data_or_null(tw), data_or_null(tb), data_or_null(tr), tensor_data(out[0]));
   return OK;

@@ -43,8 +43,12 @@ static Status pair_by_vjp(Node *n, const Pair *p, bool *applies) {
 bool pair_moves(const OpInfo *op) { return pair_rule(op) == pair_by_vjp; }
 
 PairRule pair_rule(const OpInfo *op) {
-  if (op == &reshape_op || op == &split_op || op == &permute_op || op == &contiguous_op || op == &identity_op || op == &add_op) return pair_by_vjp;
+  static const OpInfo *const movers[] = {&reshape_op, &split_op, &permute_op, &contiguous_op, &identity_op, &add_op, &narrow_op, &pad_op,
+                                         &expand_op, &sum_to_op, &concat_op, &turn_heads_op, &rotary_op, &embedding_op};
+  for (size_t i = 0; i < sizeof movers / sizeof *movers; i++)
+    if (op == movers[i]) return pair_by_vjp;
   if (op == &attention_op) return op_attention_pair;
+  if (op == &layer_norm_op || op == &rms_norm_op) return op_norm_pair;
   if (op == &linear_op) return op_linear_pair;
   if (op == &linear_activated_op) return op_linear_activated_pair;
   if (op == &linear_turned_op) return op_linear_turned_pair;

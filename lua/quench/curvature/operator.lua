@@ -23,7 +23,7 @@ Operator.__index = Operator
 
 M.options = {
   {"keep", "boolean|string", default = "auto", choices = {"auto", "gradient"},
-    doc = "keep the graph of each batch between products (a Hessian that does not takes 1.3 times the time); gradient: a Hessian's recorded gradient too"},
+    doc = "keep the graph of each batch between products (without it a Hessian takes 1.3 times the time); gradient: its recorded gradient too"},
   {"memory", "number", default = 2 ^ 30, min = 0, unit = "bytes",
     doc = "the most that keep = auto may hold, and that a Lanczos basis may take"},
 }
