@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/status.h"
 
@@ -74,11 +75,24 @@ static void touch(void *p, size_t bytes) {
 #endif
 }
 
+/* Fresh memory from the border of a huge page on. Where mappings lie one behind the other instead, a large block shares its first and last
+ * huge page with its neighbours, and the system gave it small pages there: half of a model's numbers in blocks of 2 to 8 MB, which cost
+ * passes over them two to eight times the time. */
+static void *map(size_t total) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (total + page - 1) / page * page;
+  char *raw = mmap(NULL, pages + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return NULL;
+  const size_t before = (huge_page - (uintptr_t)raw % huge_page) % huge_page;
+  if (before) munmap(raw, before);
+  munmap(raw + before + pages, huge_page - before);
+  return raw + before;
+}
+
 static Block *system_alloc(size_t capacity, size_t bytes) {
   size_t total = capacity + ALIGN;
   if (total < huge_page) return aligned_alloc(ALIGN, (total + ALIGN - 1) / ALIGN * ALIGN);
-  void *p = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) return NULL;
+  void *p = map(total);
+  if (!p) return NULL;
 #ifdef MADV_HUGEPAGE
   madvise(p, total, MADV_HUGEPAGE); /* a hint: failure changes nothing */
 #endif
