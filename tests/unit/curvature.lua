@@ -159,6 +159,9 @@ tap.test("products that share gradients", function(t)
   op:refresh()
   recorded:refresh()
   t.equal(differ(v, op:apply(v)), 0, "and sees the parameters as they are then")
+  local function ggn(keep) return curvature.ggn(function() return net.outputs(), net.targets end, net.params, {keep = keep}):apply(v) end
+  for i, x in ipairs(ggn("gradient")) do t.equal(gap(x, ggn(true)[i]), 0, "other operators keep what they have, tensor " .. i) end
+  t.fails(function() curvature.operator(net.loss, net.params, {keep = "all"}) end, "keep", "another word")
   local used = net.loss()
   local its = q.hvp_cache(used)
   used:backward()

@@ -68,7 +68,7 @@ tap.test("products of every family, against reverse over reverse", function(t)
   end
 end)
 
-tap.test("products in f32, tied, in windows, with dropped logits", function(t)
+tap.test("products in f32, with tied embeddings, few key heads, windows, blocks in a row", function(t)
   local text = (q.zeros(3, 12):uniform_(stream, 0, 40)):floor():to("i32")
   local base = {vocab_size = 40, hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 2, intermediate_size = 32, seed = 6}
   local function model(family, more)
@@ -78,18 +78,13 @@ tap.test("products in f32, tied, in windows, with dropped logits", function(t)
   end
   local cases = {
     {"gpt_neox", {}}, {"gpt_neox", {use_parallel_residual = false}}, {"llama", {tie_word_embeddings = true}},
-    {"llama", {num_key_value_heads = 1}}, {"olmo3", {sliding_window = 3}}, {"gpt2", {n_embd = 16, n_layer = 2, n_head = 2}},
+    {"llama", {num_key_value_heads = 1}}, {"olmo3", {sliding_window = 3}},
   }
   for i, case in ipairs(cases) do
-    local more = case[1] == "gpt2" and {} or case[2]
-    if case[1] == "gpt2" then base = {vocab_size = 40, n_embd = 16, n_layer = 2, n_head = 2, n_positions = 16, seed = 6} end
-    local m = model(case[1], more)
+    local m = model(case[1], case[2])
     for _, keep in ipairs{false, true} do
       t.equal(differences(m, text, keep), 0, ("case %d, %s, keep = %s: the same bits"):format(i, case[1], tostring(keep)))
     end
-    local masked = text:clone() -- targets that do not count
-    masked:narrow(1, 1, 1):narrow(2, 5, 3):fill_(0)
-    t.equal(differences(m, masked, true), 0, case[1] .. " on other text")
   end
 end)
 
