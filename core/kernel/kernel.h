@@ -84,6 +84,7 @@ typedef struct Gemm {
 typedef struct Attention {
   int64_t batch, time, heads, kv_heads, width, window;
   double scale;
+  bool bf16; /* f32 only: operands of its products are rounded to bf16 (cpu/bf16.c) */
 } Attention;
 
 /* A (batch, time, heads, width) operand of it: the strides of the first three axes in

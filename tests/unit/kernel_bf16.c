@@ -3,6 +3,7 @@
 #define REAL_BITS 32
 #include "kernel/cpu/amx.h"
 #include "kernel/cpu/bf16.h"
+#include "kernel/cpu/bf16_blocks.h"
 #include "kernel/cpu/dot.h"
 #include "tests/unit/kernel_reference.h"
 
@@ -50,6 +51,23 @@ static void check_part(const char *name, Part part, Product p, const float *c, c
   mem_free(y);
 }
 
+/* A product of two blocks that are laid out; what is not written to stays. */
+static void check_blocks(const char *name, const Bf16Blocks *f, Product p, const float *c, const float *expected) {
+  const int64_t steps = (p.k + 31) / 32;
+  float *room = mem_alloc((size_t)(2 * steps * f->step) * sizeof *room), *right = room + steps * f->step, *y = mem_alloc((size_t)(p.m * p.ldc) * sizeof *y);
+  memset(room, 0xff, (size_t)(2 * steps * f->step) * sizeof *room);
+  memcpy(y, c, (size_t)(p.m * p.ldc) * sizeof *y);
+  f->begin();
+  f->lay(true, !p.transpose_a, p.a, p.lda, p.m, p.k, room);
+  f->lay(false, p.transpose_b, p.b, p.ldb, p.n, p.k, right);
+  f->multiply(p.m, p.n, steps, room, right, p.beta == 1, y, p.ldc);
+  f->end();
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < p.m * p.ldc; i++) wrong += memcmp(y + i, expected + i, sizeof *y) && !(y[i] == 0 && expected[i] == 0);
+  ok(!wrong, "blocks, %s: %ld x %ld x %ld%s%s beta %g", name, (long)p.m, (long)p.n, (long)p.k, p.transpose_a ? " A^T" : "", p.transpose_b ? " B^T" : "", p.beta);
+  mem_free(room), mem_free(y);
+}
+
 static void check_case(int64_t m, int64_t n, int64_t k, int layout, double alpha, double beta, int joined) {
   Product p = {.transpose_a = layout & 1, .transpose_b = layout & 2, .m = m, .n = n, .k = k, .ldc = n + 1, .alpha = alpha, .beta = beta, .ld_add = n, .bf16 = true};
   p.lda = p.transpose_a ? m : k, p.ldb = p.transpose_b ? k : n;
@@ -62,6 +80,11 @@ static void check_case(int64_t m, int64_t n, int64_t k, int layout, double alpha
   check_part("portable", bf16_part, p, c, expected);
   if (dot_available()) check_part("dot instruction", dot_part, p, c, expected);
   if (amx_available()) check_part("tiles", amx_part_bf16, p, c, expected);
+  if (m <= BF16_BLOCK && n <= BF16_BLOCK && alpha == 1 && !joined) {
+    check_blocks("portable", &bf16_portable_blocks, p, c, expected);
+    if (dot_available()) check_blocks("dot instruction", &bf16_dot_blocks, p, c, expected);
+    if (amx_available()) check_blocks("tiles", &bf16_tile_blocks, p, c, expected);
+  }
   mem_free(a), mem_free(b), mem_free(c), mem_free(add), mem_free(expected);
 }
 
@@ -91,8 +114,8 @@ int main(void) {
   ok(bf16_round(1.00390625f) == 1.0f && bf16_round(1.01171875f) == 1.015625f && isnan(bf16_round(NAN)) && bf16_round(-INFINITY) == -INFINITY,
      "rounding is to nearest even");
   printf("# tile unit: %s; dot instruction: %s\n", amx_available() ? "there" : "absent", dot_available() ? "there" : "absent");
-  const int64_t sizes[][3] = {{1, 1, 1}, {5, 3, 33}, {32, 32, 32}, {33, 31, 64}, {40, 70, 100}, {64, 96, 31}, {31, 64, 800}, {70, 33, 1600}};
-  for (int i = 0; i < 8; i++)
+  const int64_t sizes[][3] = {{1, 1, 1}, {5, 3, 33}, {32, 32, 32}, {33, 31, 64}, {40, 70, 100}, {64, 96, 31}, {31, 64, 800}, {70, 33, 1600}, {32, 32, 100}, {29, 32, 64}, {4, 30, 20}};
+  for (int i = 0; i < 11; i++)
     for (int layout = 0; layout < 4; layout++) {
       check_case(sizes[i][0], sizes[i][1], sizes[i][2], layout, 1, 0, layout);
       check_case(sizes[i][0], sizes[i][1], sizes[i][2], layout, 1, 1, 0);

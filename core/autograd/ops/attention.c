@@ -27,7 +27,7 @@ static Heads heads_of(const Tensor *t) {
 
 static Attention shape_of(const Tensor *q, const Tensor *k, const Attributes *a) {
   return (Attention){.batch = q->shape[0], .time = q->shape[1], .heads = q->shape[2], .kv_heads = k->shape[2], .width = q->shape[3],
-                     .window = a->ints[0], .scale = a->reals[0]};
+                     .window = a->ints[0], .scale = a->reals[0], .bf16 = q->dtype == F32 && precision_get() == PRECISION_BF16};
 }
 
 /* in[i], or where given its tangent, ready for a kernel; a NULL tangent is zeros. */

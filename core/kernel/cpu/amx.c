@@ -22,6 +22,7 @@
 #include "kernel/cpu/amx.h"
 
 #include "kernel/cpu/bf16.h"
+#include "kernel/cpu/bf16_blocks.h"
 #include "kernel/workspace.h"
 
 #if REAL_BITS == 32 && defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
@@ -266,9 +267,13 @@ INLINE void strip(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j
   }
 }
 
-INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+static void configure(void) {
   __asm__ volatile("" ::"r"(&config) : "memory"); /* gcc 12 takes only the first 8 bytes of the configuration for used */
   _tile_loadconfig(&config);
+}
+
+INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  configure();
   const int64_t chunk = product_chunk(p, NC);
   packed_a = workspace_a(), packed_b = workspace_b();
   for (int64_t j = j0; j < j1; j += chunk)
@@ -283,8 +288,26 @@ INLINE void whole_part(int parts, const Product *p, int64_t i0, int64_t i1, int6
 void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { whole_part(3, p, i0, i1, j0, j1); }
 void amx_part_bf16(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { whole_part(1, p, i0, i1, j0, j1); }
 
-#elif REAL_BITS == 32
+/* ---- blocks ---- */
 
+static void release(void) { _tile_release(); }
+
+static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, float *to) {
+  pack(1, (Source){x, ld, along}, count, k, !left, (bf16 *)to);
+}
+
+static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc) {
+  const bf16 *a = (const bf16 *)left, *b = (const bf16 *)right;
+  if (rows == BLOCK && columns == BLOCK) block(1, steps, a, b, add, c, ldc);
+  else block_aside(1, steps, a, b, (Scaling){1, add, add, true}, rows, columns, c, ldc);
+}
+
+const Bf16Blocks bf16_tile_blocks = {STEP(1) / 2, configure, release, lay_block, multiply_blocks};
+
+#elif REAL_BITS == 32
+#include "kernel/cpu/bf16_blocks.h"
+
+const Bf16Blocks bf16_tile_blocks;
 bool amx_available(void) { return false; }
 void amx_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }
 void amx_part_bf16(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }

@@ -126,17 +126,21 @@ static void forward_tile(const Attention *a, Place p, const Operand *q, const Op
 }
 
 /* O and L of queries [i0, i1). */
-static void forward_span(const Attention *a, int64_t i0, int64_t i1, const Operand *q, Operand k, Operand v, Head o, real *lse) {
+static void forward_span(const Attention *a, int64_t i0, int64_t i1, Operand q, Operand k, Operand v, Head o, real *lse) {
   Running run[SPAN / BLOCK];
+  real *keys = workspace_b();
   for (int64_t b = 0; b * BLOCK < i1 - i0; b++)
     for (int64_t r = 0; r < BLOCK; r++) run[b].maximum[r] = -INFINITY, run[b].sum[r] = 0;
+  begin_products(a);
+  left_rows(a, &q, i0, i1 - i0, &keys);
   for (int64_t j = first_block(a, i0); j < i1; j += BLOCK) {
-    real *room = workspace_b();
+    real *room = keys;
     turn_rows(a, &k, j, least(a->time - j, BLOCK), &room);
     copy_rows(a, &v, j, least(a->time - j, BLOCK), &room);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK)
-      forward_tile(a, place_of(a, i, j), q, &k, &v, o, run + (i - i0) / BLOCK);
+      forward_tile(a, place_of(a, i, j), &q, &k, &v, o, run + (i - i0) / BLOCK);
   }
+  end_products(a);
   for (int64_t i = i0; i < i1; i++) {
     const Running *of = run + (i - i0) / BLOCK;
     const int64_t r = (i - i0) % BLOCK;
@@ -155,8 +159,7 @@ void K(attention)(const Attention *a, Heads q, Heads k, Heads v, Heads o, void *
     for (int64_t h = 0; h < a->heads; h++)
       for (int64_t c = 0; c < pieces; c++) {
         const int64_t i = (pieces - 1 - c) * piece; /* the longest first */
-        const Operand x = operand_of(q, b, h);
-        forward_span(a, i, least(a->time, i + piece), &x, operand_of(k, b, h / group), operand_of(v, b, h / group), head_of(o, b, h),
+        forward_span(a, i, least(a->time, i + piece), operand_of(q, b, h), operand_of(k, b, h / group), operand_of(v, b, h / group), head_of(o, b, h),
                      (real *)lse + (b * a->heads + h) * a->time);
       }
 }
@@ -222,14 +225,18 @@ static void tangent_tile(const Attention *a, Place at, const Tangent *x) {
 }
 
 static void tangent_span(const Attention *a, int64_t i0, int64_t i1, Tangent *x) {
+  real *keys = workspace_b();
   for (int64_t i = i0; i < i1; i++) x->tlse[i] = 0;
+  begin_products(a);
+  left_rows(a, &x->q, i0, i1 - i0, &keys), left_rows(a, &x->tq, i0, i1 - i0, &keys);
   for (int64_t j = first_block(a, i0); j < i1; j += BLOCK) {
     const int64_t n = least(a->time - j, BLOCK);
-    real *room = workspace_b();
+    real *room = keys;
     turn_rows(a, &x->k, j, n, &room), turn_rows(a, &x->tk, j, n, &room);
     copy_rows(a, &x->v, j, n, &room), copy_rows(a, &x->tv, j, n, &room);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) tangent_tile(a, place_of(a, i, j), x);
   }
+  end_products(a);
   for (int64_t i = i0; i < i1; i++) {
     real *to = row_of(x->to, i), *o = row_of(x->o, i), t = x->tlse[i];
 #pragma omp simd

@@ -83,7 +83,9 @@ static void backward_tile(const Attention *a, Place at, const Operands *x, const
 static void backward_span(const Attention *a, int64_t i0, int64_t i1, Operands *x) {
   Deltas delta = {.first = i0};
   real *room = workspace_b();
-  copy_rows(a, &x->q, i0, i1 - i0, &room), copy_rows(a, &x->d_o, i0, i1 - i0, &room);
+  begin_products(a);
+  Operand *queries[] = {&x->q, &x->d_o};
+  for (int i = 0; i < 2; i++) copy_rows(a, queries[i], i0, i1 - i0, &room), left_rows(a, queries[i], i0, i1 - i0, &room);
   row_dots(a, x->d_o.x, x->o, i0, i1 - i0, delta.value);
   for (int64_t j = first_block(a, i0); j < i1; j += BLOCK) {
     const int64_t n = least(a->time - j, BLOCK);
@@ -91,6 +93,7 @@ static void backward_span(const Attention *a, int64_t i0, int64_t i1, Operands *
     turn_rows(a, &x->k, j, n, &keys), turn_rows(a, &x->v, j, n, &keys), copy_rows(a, &x->k, j, n, &keys);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) backward_tile(a, place_of(a, i, j), x, &delta);
   }
+  end_products(a);
 }
 
 void K(attention_backward)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads dq, Heads dk, Heads dv) {
@@ -152,7 +155,8 @@ static void second_span(const Attention *a, int64_t i0, int64_t i1, Operands *x)
   Deltas delta = {.first = i0};
   real *room = workspace_b();
   Operand *queries[] = {&x->q, &x->d_o, &x->tq, &x->t_do};
-  for (int i = 0; i < 4; i++) copy_rows(a, queries[i], i0, i1 - i0, &room);
+  begin_products(a);
+  for (int i = 0; i < 4; i++) copy_rows(a, queries[i], i0, i1 - i0, &room), left_rows(a, queries[i], i0, i1 - i0, &room);
   real part[SPAN];
   row_dots(a, x->d_o.x, x->o, i0, i1 - i0, delta.value);
   row_dots(a, x->t_do.x, x->o, i0, i1 - i0, delta.tangent);
@@ -166,6 +170,7 @@ static void second_span(const Attention *a, int64_t i0, int64_t i1, Operands *x)
     for (int i = 0; i < 2; i++) copy_rows(a, rows[i], j, n, &keys);
     for (int64_t i = most(i0, j); i < i1 && first_block(a, i) <= j; i += BLOCK) second_tile(a, place_of(a, i, j), x, &delta);
   }
+  end_products(a);
 }
 
 void K(attention_backward_tangent)(const Attention *a, Heads q, Heads k, Heads v, Heads o, const void *lse, Heads d_o, Heads tq, Heads tk,

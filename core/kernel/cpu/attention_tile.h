@@ -98,22 +98,27 @@ static inline int64_t first_block(const Attention *a, int64_t i) {
 /* ---- operands ---- */
 
 /* One head of an operand, and where made, copies of it: rows from `first` on, whole vectors each, and the transpose
- * (width x BLOCK) of a block of rows. A wide head has none. */
+ * (width x BLOCK) of a block of rows. In bf16 they are laid out otherwise, and there is a third (attention_bf16.h). A wide head has none. */
 typedef struct Operand {
   Head x;
   int64_t first;
-  real *rows, *turned;
+  real *rows, *turned, *left;
 } Operand;
 
 static inline Operand operand_of(Heads h, int64_t b, int64_t head) { return (Operand){.x = head_of(h, b, head)}; }
-static inline int64_t padded(const Attention *a) { return (a->width + VL - 1) / VL * VL; }
+static inline bool wide(const Attention *a) { return a->width >= WIDE; }
+static inline bool in_bf16(const Attention *a) { return REAL_BITS == 32 && a->bf16 && !wide(a); } /* K(product) sees to wide ones */
+static inline int64_t padded(const Attention *a) {
+  const int64_t unit = in_bf16(a) ? 32 : (int64_t)VL;
+  return (a->width + unit - 1) / unit * unit;
+}
 
-/* Queries that meet a block of keys at once: as many as leave room for four copies of them beside six of the keys. */
+/* Queries that meet a block of keys at once: as many as leave room for four copies of them (in bf16 eight) beside six of the keys. */
 static inline int64_t span_of(const Attention *a) {
   const int64_t room = WORKSPACE_B / (int64_t)sizeof(real) / padded(a);
-  return a->width < WIDE ? least((room - 6 * BLOCK) / 4 / BLOCK * BLOCK, SPAN) : SPAN;
+  return wide(a) ? SPAN : least((room - 6 * BLOCK) / (in_bf16(a) ? 8 : 4) / BLOCK * BLOCK, SPAN);
 }
-_Static_assert((6 + 4) * BLOCK * WIDE * sizeof(real) <= WORKSPACE_B, "one block of queries fits beside one of keys");
+_Static_assert((6 + REAL(8, 4)) * BLOCK * WIDE * sizeof(real) <= WORKSPACE_B, "one block of queries fits beside one of keys");
 
 /* n numbers, from there on zeros up to whole vectors */
 static inline __attribute__((always_inline)) void copy_row(int64_t n, const real *from, real *to) {
@@ -121,24 +126,52 @@ static inline __attribute__((always_inline)) void copy_row(int64_t n, const real
   for (; c + VL <= n; c += VL) *(vec *)(to + c) = *(const vec_any *)(from + c);
   for (int64_t x = c; c < n && x < c + VL; x++) to[x] = x < n ? from[x] : 0;
 }
+#if REAL_BITS == 32
+#include "kernel/cpu/attention_bf16.h"
+#else /* never asked for */
+static inline void lay_rows(const Attention *a, Head x, int64_t t, int64_t n, real *to) { (void)a, (void)x, (void)t, (void)n, (void)to; }
+static inline void lay_along(const Attention *a, bool left, Head x, int64_t t, int64_t n, real *to) { (void)a, (void)left, (void)x, (void)t, (void)n, (void)to; }
+#endif
+
+static inline int64_t whole_blocks(int64_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
+
 static inline void copy_rows(const Attention *a, Operand *o, int64_t t, int64_t n, real **room) {
   const int64_t to = padded(a);
-  if (a->width >= WIDE) return;
-  o->first = t, o->rows = *room, *room += n * to;
-  for (int64_t r = 0; r < n; r++) copy_row(a->width, row_of(o->x, t + r), o->rows + r * to);
+  if (wide(a)) return;
+  o->first = t, o->rows = *room, *room += whole_blocks(n) * to;
+  if (in_bf16(a)) lay_rows(a, o->x, t, n, o->rows);
+  else for (int64_t r = 0; r < n; r++) copy_row(a->width, row_of(o->x, t + r), o->rows + r * to);
 }
 static inline void turn_rows(const Attention *a, Operand *o, int64_t t, int64_t n, real **room) {
-  if (a->width >= WIDE) return;
+  if (wide(a)) return;
   o->turned = *room, *room += padded(a) * BLOCK;
-  K(pack_transposed)(a->width, n, BLOCK, row_of(o->x, t), o->x.stride, o->turned);
+  if (in_bf16(a)) lay_along(a, false, o->x, t, n, o->turned);
+  else K(pack_transposed)(a->width, n, BLOCK, row_of(o->x, t), o->x.stride, o->turned);
+}
+/* Queries whose scores are taken; in f32 their rows do. */
+static inline void left_rows(const Attention *a, Operand *o, int64_t t, int64_t n, real **room) {
+  if (!in_bf16(a)) return;
+  o->first = t, o->left = *room, *room += whole_blocks(n) * padded(a);
+  lay_along(a, true, o->x, t, n, o->left);
 }
 
 /* ---- products of tiles, on the calling thread alone ---- */
 
+#if REAL_BITS == 32
+#define IN_BF16(a, call) do { if (in_bf16(a)) { call; return; } } while (0)
+static inline void begin_products(const Attention *a) { if (in_bf16(a)) bf16_blocks()->begin(); }
+static inline void end_products(const Attention *a) { if (in_bf16(a)) bf16_blocks()->end(); }
+#else
+#define IN_BF16(a, call) (void)0
+static inline void begin_products(const Attention *a) { (void)a; }
+static inline void end_products(const Attention *a) { (void)a; }
+#endif
+
 /* tile = alpha x y^T + beta tile, for rows of queries x and of keys y (turned) */
 static inline void scores(const Attention *a, Place p, double alpha, const Operand *x, const Operand *y, double beta, real *tile) {
+  IN_BF16(a, bf16_scores(a, p, alpha, x, y, beta, tile));
   if (!y->turned) {
-    K(product)(&(Product){.transpose_b = true, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x->x, p.i),
+    K(product)(&(Product){.bf16 = a->bf16, .transpose_b = true, .m = p.m, .n = p.n, .k = a->width, .alpha = alpha, .beta = beta, .a = row_of(x->x, p.i),
                           .lda = x->x.stride, .b = row_of(y->x, p.j), .ldb = y->x.stride, .c = tile, .ldc = BLOCK});
     return;
   }
@@ -153,8 +186,9 @@ static inline void scores(const Attention *a, Place p, double alpha, const Opera
 
 /* queries' rows of out = tile keys' rows of x + beta out */
 static inline void gather(const Attention *a, Place p, const real *tile, const Operand *x, double beta, Head out) {
+  IN_BF16(a, bf16_gather(a, p, tile, x, beta, out));
   if (!x->rows) {
-    K(product)(&(Product){.m = p.m, .n = a->width, .k = p.n, .alpha = 1, .beta = beta, .a = tile, .lda = BLOCK, .b = row_of(x->x, p.j),
+    K(product)(&(Product){.bf16 = a->bf16, .m = p.m, .n = a->width, .k = p.n, .alpha = 1, .beta = beta, .a = tile, .lda = BLOCK, .b = row_of(x->x, p.j),
                           .ldb = x->x.stride, .c = row_of(out, p.i), .ldc = out.stride});
     return;
   }
@@ -168,8 +202,9 @@ static inline void gather(const Attention *a, Place p, const real *tile, const O
 
 /* keys' rows of out += tile^T queries' rows of x */
 static inline void scatter(const Attention *a, Place p, const real *tile, const Operand *x, Head out) {
+  IN_BF16(a, bf16_scatter(a, p, tile, x, out));
   if (!x->rows) {
-    K(product)(&(Product){.transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK,
+    K(product)(&(Product){.bf16 = a->bf16, .transpose_a = true, .m = p.n, .n = a->width, .k = p.m, .alpha = 1, .beta = 1, .a = tile, .lda = BLOCK,
                           .b = row_of(x->x, p.i), .ldb = x->x.stride, .c = row_of(out, p.j), .ldc = out.stride});
     return;
   }
@@ -186,9 +221,9 @@ static inline void scatter(const Attention *a, Place p, const real *tile, const 
 /* Work on rows stays in functions of its own: inside its callers gcc 12 spills the constants of an exponential. */
 #define APART __attribute__((noinline)) static
 
-/* Where K(product) reads the whole tile, what was not made must be zero. */
+/* Where products read whole tiles or blocks, what was not made must be zero. */
 static inline void clear_unmade(const Attention *a, Group g, real *tile) {
-  if (a->width < WIDE) return;
+  if (!wide(a) && !in_bf16(a)) return;
   for (int64_t r = g.row; r < g.row + g.rows; r++)
     for (int c = 0; c < BLOCK; c++)
       if (c < g.made.from || c >= g.made.to) tile[r * BLOCK + c] = 0;

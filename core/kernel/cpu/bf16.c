@@ -12,6 +12,9 @@
 #include "kernel/cpu/bf16.h"
 
 #if REAL_BITS == 32
+#include "kernel/cpu/amx.h"
+#include "kernel/cpu/bf16_blocks.h"
+#include "kernel/cpu/dot.h"
 #include "kernel/cpu/vector.h"
 #include "kernel/workspace.h"
 #if defined(__SSE__)
@@ -47,9 +50,9 @@ static void pack(const float *x, int64_t is, int64_t ks, int64_t count, int64_t 
       for (int64_t r = 0; r < width; r++) to[k * width + r] = k < kc && i + r < count ? bf16_round(x[(i + r) * is + k * ks]) : 0;
 }
 
-/* c (MR x NR in whole) += the products over `blocks` blocks of k */
-static void tile(int64_t blocks, const float *a, const float *b, vec c[MR][NV]) {
-  for (int64_t s = 0; s < blocks; s++, a += KB * MR, b += KB * NR) {
+/* c (MR x NR in whole) += the products over `blocks` blocks of k, from panels so many rows and columns wide */
+static inline void tile(int64_t blocks, const float *a, int64_t rows, const float *b, int64_t columns, vec c[MR][NV]) {
+  for (int64_t s = 0; s < blocks; s++, a += KB * rows, b += KB * columns) {
     vec t[2][MR][NV] = {0};
     for (int64_t k = 0; k < KB / 2; k++)
 #pragma GCC unroll 2
@@ -58,7 +61,7 @@ static void tile(int64_t blocks, const float *a, const float *b, vec c[MR][NV]) 
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
           for (int j = 0; j < NV; j++)
-            t[h][i][j] += a[(k + h * KB / 2) * MR + i] * *(const vec *)(b + (k + h * KB / 2) * NR + j * VL);
+            t[h][i][j] += a[(k + h * KB / 2) * rows + i] * *(const vec *)(b + (k + h * KB / 2) * columns + j * VL);
     for (int i = 0; i < MR; i++)
       for (int j = 0; j < NV; j++) c[i][j] += t[0][i][j] + t[1][i][j];
   }
@@ -74,7 +77,7 @@ static void make_tile(const Product *p, int64_t i, int64_t j, int64_t rows, int6
   } sum = {0};
   for (int64_t r = 0; r < rows && s.from_c; r++)
     for (int64_t x = 0; x < columns; x++) sum.x[r][x] = c[r * p->ldc + x];
-  tile(blocks, a, b, sum.v);
+  tile(blocks, a, MR, b, NR, sum.v);
   if (!s.plain) {
     scaled_rows(s, rows, columns, sum.x[0], NR, c, p->ldc);
     return;
@@ -116,5 +119,40 @@ void bf16_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 #endif
   K(product_finish)(p, i0, i1 - i0, j0, j1 - j0);
 }
+
+/* ---- blocks: panels BF16_BLOCK wide ---- */
+
+static void no_call(void) {}
+
+static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, float *to) {
+  (void)left;
+  pack(x, along ? ld : 1, along ? 1 : ld, count, k, BF16_BLOCK, to);
+}
+
+static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc) {
+#if defined(__SSE__)
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);
+#endif
+  for (int64_t r = 0; r < rows; r += MR)
+    for (int64_t j = 0; j < columns; j += NR) {
+      const int64_t down = least(rows - r, MR), across = least(columns - j, NR);
+      union {
+        vec v[MR][NV];
+        float x[MR][NR];
+      } sum = {0};
+      for (int64_t i = 0; i < down && add; i++) __builtin_memcpy(sum.x[i], c + (r + i) * ldc + j, (size_t)across * sizeof *c);
+      tile(steps, left + r, BF16_BLOCK, right + j, BF16_BLOCK, sum.v);
+      for (int64_t i = 0; i < down; i++) __builtin_memcpy(c + (r + i) * ldc + j, sum.x[i], (size_t)across * sizeof *c);
+    }
+#if defined(__SSE__)
+  _mm_setcsr(before);
+#endif
+}
+_Static_assert(BF16_BLOCK % NR == 0, "a panel is whole tiles");
+
+const Bf16Blocks bf16_portable_blocks = {BF16_BLOCK * KB, no_call, no_call, lay_block, multiply_blocks};
+
+const Bf16Blocks *bf16_blocks(void) { return amx_available() ? &bf16_tile_blocks : dot_available() ? &bf16_dot_blocks : &bf16_portable_blocks; }
 
 #endif

@@ -11,12 +11,13 @@
 #include "kernel/cpu/dot.h"
 
 #if REAL_BITS == 32 && defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512bf16")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 #include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernel/cpu/bf16.h"
+#include "kernel/cpu/bf16_blocks.h"
 #include "kernel/workspace.h"
 
 enum {
@@ -32,7 +33,7 @@ _Static_assert(MC * KC * 2 <= WORKSPACE_A && NC * KC <= ROOM, "a block of each o
 
 static bool detect(void) {
   unsigned a, b, c, d, low, high;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 16 & 1) || !(b >> 30 & 1) || !(b >> 31 & 1)) return false; /* AVX512-F, -BW, -VL */
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 16 & 1) || !(b >> 17 & 1) || !(b >> 30 & 1) || !(b >> 31 & 1)) return false; /* AVX512-F, -DQ, -BW, -VL */
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return false;                                      /* AVX512-BF16 */
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (low & 0xe6) == 0xe6; /* the system keeps the vector registers */
@@ -63,19 +64,27 @@ INLINE __m512i words(__m512 even, __m512 odd) {
   return _mm512_or_si512(_mm512_and_si512(rounded(even), _mm512_set1_epi32((int)0xffff0000)), _mm512_srli_epi32(rounded(odd), 16));
 }
 
-/* Up to 16 values; whole: certainly 16. Zeros beyond n, which is how many there are. */
-INLINE __m512 values(bool whole, const float *x, int64_t n) { return whole ? _mm512_loadu_ps(x) : _mm512_maskz_loadu_ps(first(n), n > 0 ? x : NULL); }
+/* The first n of 16 values; zeros beyond. */
+INLINE __m512 values(const float *x, int64_t n) { return _mm512_maskz_loadu_ps(first(n), n > 0 ? x : NULL); }
 
 /* 16 words from n values along k */
-INLINE __m512i words_along(bool whole, const float *x, int64_t n) {
+INLINE __m512i words_along(const float *x, int64_t n) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-  const __m512 low = values(whole, x, n), high = values(whole, x + 16, n - 16);
+  const __m512 low = values(x, n), high = values(x + 16, n - 16);
   return words(_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high));
 }
 
 /* 16 words from two rows of k side by side, of `rows` that there are */
-INLINE __m512i words_across(bool whole, const float *x, int64_t ld, int64_t columns, int64_t rows) {
-  return words(values(whole, x, rows > 0 ? columns : 0), values(whole, x + ld, rows > 1 ? columns : 0));
+INLINE __m512i words_across(const float *x, int64_t ld, int64_t columns, int64_t rows) {
+  return words(values(x, rows > 0 ? columns : 0), values(x + ld, rows > 1 ? columns : 0));
+}
+
+/* The same of 32 values by the processor's conversion, which is right but for NaN and denormals; *other tells of those. */
+INLINE __m512i converted(const float *upper, const float *lower, __mmask16 *other) {
+  enum { NAN_OR_DENORMAL = 0x01 | 0x20 | 0x80 };
+  const __m512 u = _mm512_loadu_ps(upper), l = _mm512_loadu_ps(lower);
+  *other = _kor_mask16(*other, _kor_mask16(_mm512_fpclass_ps_mask(u, NAN_OR_DENORMAL), _mm512_fpclass_ps_mask(l, NAN_OR_DENORMAL)));
+  return (__m512i)_mm512_cvtne2ps_pbh(u, l);
 }
 
 /* 16 x 16 words: four rounds, each interleaving the first half of the rows with the second */
@@ -96,19 +105,30 @@ INLINE void transpose(__m512i *t) {
 
 /* Sixteen rows or columns of an operand over one block of k: rows of words a pair of k each, if by_pairs, else a row of words each,
  * `apart` from one to the next. along: its k lie along memory. Zeros beyond `count` rows or columns and kc. */
-INLINE void lay_out(bool whole, bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
-  __m512i t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i++)
-    t[i] = along ? words_along(whole, x + i * ld, i < count ? kc : 0) : words_across(whole, x + 2 * i * ld, ld, count, kc - 2 * i);
+INLINE void store_block(bool along, bool by_pairs, __m512i *t, uint32_t *to, int64_t apart) {
   if (along == by_pairs) transpose(t);
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i++) _mm512_store_si512(to + i * apart, t[i]);
 }
 
+static __attribute__((noinline)) void any_block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i++)
+    t[i] = along ? words_along(x + i * ld, i < count ? kc : 0) : words_across(x + 2 * i * ld, ld, count, kc - 2 * i);
+  store_block(along, by_pairs, t, to, apart);
+}
+
 INLINE void block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
-  if (count >= 16 && kc >= KB) lay_out(true, along, by_pairs, x, ld, 16, KB, to, apart);
-  else lay_out(false, along, by_pairs, x, ld, count, kc, to, apart);
+  const __m512i halves = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  __m512i t[16];
+  __mmask16 other = count < 16 || kc < KB;
+  if (!other)
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+      t[i] = along ? _mm512_rol_epi32(converted(x + i * ld + 16, x + i * ld, &other), 16)
+                   : _mm512_permutexvar_epi16(halves, converted(x + 2 * i * ld, x + (2 * i + 1) * ld, &other));
+  if (other) any_block(along, by_pairs, x, ld, count, kc, to, apart);
+  else store_block(along, by_pairs, t, to, apart);
 }
 
 /* A panel of B: columns [j, j + n), k [k, k + kc). */
@@ -131,12 +151,12 @@ static void pack_a(const Product *p, int64_t i, int64_t m, int64_t k, int64_t kc
     }
 }
 
-/* ---- the kernel: MR x NR of C over `blocks` blocks ---- */
+/* ---- the kernel: MR x NR of C over `blocks` blocks; words of A `row` apart from row to row, `step` from block to block ---- */
 
 INLINE __m512 dot(__m512 sum, uint32_t a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b); }
 
-INLINE void tile(int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[MR][NV]) {
-  for (int64_t s = 0; s < blocks; s++, a += PAIRS, b += PAIRS * NR) {
+INLINE void tile(int64_t blocks, const uint32_t *a, int64_t row, int64_t step, const uint32_t *b, __m512 c[MR][NV]) {
+  for (int64_t s = 0; s < blocks; s++, a += step, b += PAIRS * NR) {
     __m512 t[2][MR][NV];
     memset(t, 0, sizeof t);
     for (int p = 0; p < PAIRS / 2; p++)
@@ -146,7 +166,7 @@ INLINE void tile(int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
           for (int j = 0; j < NV; j++)
-            t[h][i][j] = dot(t[h][i][j], a[i * (KC / 2) + p + h * PAIRS / 2], _mm512_load_si512(b + (p + h * PAIRS / 2) * NR + 16 * j));
+            t[h][i][j] = dot(t[h][i][j], a[i * row + p + h * PAIRS / 2], _mm512_load_si512(b + (p + h * PAIRS / 2) * NR + 16 * j));
 #pragma GCC unroll 4
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
@@ -155,27 +175,34 @@ INLINE void tile(int64_t blocks, const uint32_t *a, const uint32_t *b, __m512 c[
 }
 
 /* A whole tile of C, which the sum starts from or replaces. */
-static __attribute__((noinline)) void whole_tile(const Product *p, float *c, int64_t blocks, bool from_c, const uint32_t *a, const uint32_t *b) {
+INLINE void full_tile(float *c, int64_t ldc, int64_t blocks, bool from_c, const uint32_t *a, int64_t row, int64_t step, const uint32_t *b) {
   __m512 sum[MR][NV];
 #pragma GCC unroll 4
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; v++) sum[r][v] = from_c ? _mm512_loadu_ps(c + r * p->ldc + 16 * v) : _mm512_setzero_ps();
-  tile(blocks, a, b, sum);
+    for (int v = 0; v < NV; v++) sum[r][v] = from_c ? _mm512_loadu_ps(c + r * ldc + 16 * v) : _mm512_setzero_ps();
+  tile(blocks, a, row, step, b, sum);
 #pragma GCC unroll 4
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; v++) _mm512_storeu_ps(c + r * p->ldc + 16 * v, sum[r][v]);
+    for (int v = 0; v < NV; v++) _mm512_storeu_ps(c + r * ldc + 16 * v, sum[r][v]);
+}
+
+/* Functions of their own: inside others the compiler runs out of registers. */
+#define APART static __attribute__((noinline))
+
+APART void whole_tile(const Product *p, float *c, int64_t blocks, bool from_c, const uint32_t *a, const uint32_t *b) {
+  full_tile(c, p->ldc, blocks, from_c, a, KC / 2, PAIRS, b);
 }
 
 /* rows x columns of a tile at the edge of C, or with factors. */
-static __attribute__((noinline)) void part_tile(const Product *p, float *c, int64_t rows, int64_t columns, int64_t blocks, Scaling s, const uint32_t *a,
-                                                const uint32_t *b) {
+APART void part_tile(const Product *p, float *c, int64_t rows, int64_t columns, int64_t blocks, Scaling s, const uint32_t *a,
+                     const uint32_t *b) {
   __m512 sum[MR][NV];
   for (int64_t r = 0; r < MR; r++)
     for (int v = 0; v < NV; v++)
       sum[r][v] = s.from_c ? _mm512_maskz_loadu_ps(r < rows ? first(columns - 16 * v) : 0, c + r * p->ldc + 16 * v) : _mm512_setzero_ps();
-  tile(blocks, a, b, sum);
+  tile(blocks, a, KC / 2, PAIRS, b, sum);
   if (!s.plain) {
     scaled_rows(s, rows, columns, (float *)sum, NR, c, p->ldc);
     return;
@@ -266,8 +293,50 @@ void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
   }
 }
 
-#elif REAL_BITS == 32
+/* ---- blocks ---- */
 
+static void no_call(void) {}
+
+/* Left: of each step, rows of PAIRS words. Right: as panels of B. */
+static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, float *room) {
+  uint32_t *to = (uint32_t *)room;
+  for (int64_t s = 0; s < k; s += KB, to += PAIRS * NR)
+    for (int64_t half = 0; half < NR; half += 16) {
+      const float *from = along ? x + half * ld + s : x + s * ld + half;
+      if (left && along) block(true, false, from, ld, count - half, k - s, to + half * PAIRS, PAIRS);
+      else if (left) block(false, false, from, ld, count - half, k - s, to + half * PAIRS, PAIRS);
+      else if (along) block(true, true, from, ld, count - half, k - s, to + half, NR);
+      else block(false, true, from, ld, count - half, k - s, to + half, NR);
+    }
+}
+
+/* `rows` rows, whole tiles of them */
+APART void block_strip(int64_t rows, float *c, int64_t ldc, int64_t blocks, bool from_c, const uint32_t *a, const uint32_t *b) {
+  for (int64_t r = 0; r < rows; r += MR) full_tile(c + r * ldc, ldc, blocks, from_c, a + r * PAIRS, PAIRS, PAIRS * NR, b);
+}
+
+static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc) {
+  const uint32_t *a = (const uint32_t *)left, *b = (const uint32_t *)right;
+  float aside[BF16_BLOCK * NR] __attribute__((aligned(64)));
+  const bool whole = rows % MR == 0 && columns == NR;
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);
+  if (whole) block_strip(rows, c, ldc, steps, add, a, b);
+  if (!whole) {
+    memset(aside, 0, sizeof aside);
+    for (int64_t i = 0; i < rows && add; i++) memcpy(aside + i * NR, c + i * ldc, (size_t)columns * sizeof *c);
+    block_strip((rows + MR - 1) / MR * MR, aside, NR, steps, true, a, b);
+    for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, aside + i * NR, (size_t)columns * sizeof *c);
+  }
+  _mm_setcsr(before);
+}
+
+const Bf16Blocks bf16_dot_blocks = {PAIRS * NR, no_call, no_call, lay_block, multiply_blocks};
+
+#elif REAL_BITS == 32
+#include "kernel/cpu/bf16_blocks.h"
+
+const Bf16Blocks bf16_dot_blocks;
 bool dot_available(void) { return false; }
 void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) { (void)p, (void)i0, (void)i1, (void)j0, (void)j1; }
 
