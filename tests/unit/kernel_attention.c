@@ -156,7 +156,7 @@ static void check_tangents(Case c) {
 /* Scores in the hundreds: the running maximum must hold the exponentials. */
 static void check_large_scores(void) {
   const Kernels *t = kernels_of(0, F32);
-  Case c = {{1, 130, 1, 1, 4, 0, 100}, false};
+  Case c = {{1, 130, 1, 1, 4, 0, 100, false}, false};
   Sizes s = sizes_of(c);
   double *q = random_array(s.q.size, 2), *o = zero_array(s.q.size), *lse = zero_array(s.rows);
   for (int64_t i = 0; i < s.q.size; i++) q[i] = floor(q[i] * 8) / 8; /* scores are exact in both types */
@@ -190,7 +190,7 @@ static void threads_body(void *context, void *out) {
 }
 
 static void check_threads(void) {
-  Big b = {.c = {{2, 150, 6, 2, 16, 0, 0.25}, false}};
+  Big b = {.c = {{2, 150, 6, 2, 16, 0, 0.25, false}, false}};
   Sizes s = sizes_of(b.c);
   for (int i = 0; i < 7; i++) {
     double *x = random_array(s.q.size, 1);
@@ -204,7 +204,7 @@ static void check_threads(void) {
 /* Many heads together take keys that were turned once, one head alone does not: the same bits. */
 static void check_alone(const Kernels *t, int64_t time, int64_t width) {
   enum { HEADS = 6 };
-  Case c = {{2, time, HEADS, 2, width, 0, 0.3}, true};
+  Case c = {{2, time, HEADS, 2, width, 0, 0.3, false}, true};
   Sizes s = sizes_of(c);
   double *x[3] = {random_array(s.q.size, 1), random_array(s.kv.size, 1), random_array(s.kv.size, 1)};
   void *q = to_real(t, s.q.size, x[0]), *k = to_real(t, s.kv.size, x[1]), *v = to_real(t, s.kv.size, x[2]);
@@ -233,7 +233,7 @@ static void check_alone(const Kernels *t, int64_t time, int64_t width) {
 
 /* All passes over one head of width 128, into out: dq, dk, dv and their tangents, `kept` steps of each. Nothing comes in from later steps. */
 static void all_passes(const Kernels *t, int64_t time, int64_t kept, void *const *x, float *out) {
-  Case c = {{1, time, 1, 1, 128, 0, 0.1}, false};
+  Case c = {{1, time, 1, 1, 128, 0, 0.1, false}, false};
   Sizes s = sizes_of(c);
   Heads h[8], r[8];
   void *made[8], *lse = to_real(t, time, NULL), *tlse = to_real(t, time, NULL);
@@ -269,10 +269,10 @@ static void check_long(int64_t kept, int64_t time) {
 
 int main(void) {
   const Case cases[] = {
-    {{1, 1, 1, 1, 1, 0, 1}, false},     {{1, 2, 1, 1, 3, 0, 0.5}, false},     {{2, 7, 3, 3, 5, 0, 0.4}, true},
-    {{1, 64, 2, 2, 8, 0, 0.3}, false},  {{1, 65, 2, 1, 8, 0, 0.3}, true},     {{2, 131, 4, 2, 4, 0, 0.5}, false},
-    {{1, 9, 2, 2, 4, 1, 0.5}, false},   {{1, 70, 4, 1, 4, 3, 0.5}, true},     {{1, 200, 1, 1, 4, 64, 0.5}, false},
-    {{1, 150, 2, 2, 4, 65, 0.5}, true}, {{1, 130, 2, 1, 32, 1000, 0.2}, false}};
+    {{1, 1, 1, 1, 1, 0, 1, false}, false},     {{1, 2, 1, 1, 3, 0, 0.5, false}, false},     {{2, 7, 3, 3, 5, 0, 0.4, false}, true},
+    {{1, 64, 2, 2, 8, 0, 0.3, false}, false},  {{1, 65, 2, 1, 8, 0, 0.3, false}, true},     {{2, 131, 4, 2, 4, 0, 0.5, false}, false},
+    {{1, 9, 2, 2, 4, 1, 0.5, false}, false},   {{1, 70, 4, 1, 4, 3, 0.5, false}, true},     {{1, 200, 1, 1, 4, 64, 0.5, false}, false},
+    {{1, 150, 2, 2, 4, 65, 0.5, false}, true}, {{1, 130, 2, 1, 32, 1000, 0.2, false}, false}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     check_case(kernels_of(0, F32), cases[i]);
     check_case(kernels_of(0, F64), cases[i]);

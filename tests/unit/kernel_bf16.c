@@ -88,6 +88,26 @@ static void check_case(int64_t m, int64_t n, int64_t k, int layout, double alpha
   mem_free(a), mem_free(b), mem_free(c), mem_free(add), mem_free(expected);
 }
 
+/* NaN, infinities, denormals, and those that round up to the smallest normal number, strewn in: the ways agree on them. */
+static void check_special(int layout) {
+  static const uint32_t special[] = {0x7fc00000, 0xff800001, 0x7f800000, 0x007fffff, 0x007f8000, 0x807fc000, 0x007f7fff, 0x00000001, 0x80000000, 0x7f7fffff};
+  enum { N = 96 };
+  float *x[2] = {random_floats(N * N, 1e-30), random_floats(N * N, 1e30)}, *y[3];
+  for (int i = 0; i < 40; i++) memcpy(x[0] + (i * 397) % (N * N), special + 3 + i % 6, 4), memcpy(x[1] + (i * 211) % (N * N), special + i % 10, 4);
+  const Part parts[] = {bf16_part, dot_available() ? dot_part : bf16_part, amx_available() ? amx_part_bf16 : bf16_part};
+  for (int i = 0; i < 3; i++) {
+    y[i] = mem_calloc(N * N, sizeof(float));
+    parts[i](&(Product){.transpose_a = layout & 1, .transpose_b = layout & 2, .m = N, .n = N, .k = N, .lda = N, .ldb = N, .ldc = N, .alpha = 1, .a = x[0], .b = x[1], .c = y[i], .bf16 = true},
+             0, N, 0, N);
+  }
+  int64_t wrong[3] = {0};
+  for (int way = 1; way < 3; way++)
+    for (int i = 0; i < N * N; i++) wrong[way] += y[way][i] != y[0][i] && !(isnan(y[way][i]) && isnan(y[0][i]));
+  ok(!wrong[1] && !wrong[2], "special operands%s%s: the same by every way there is", layout & 1 ? " A^T" : "", layout & 2 ? " B^T" : "");
+  for (int i = 0; i < 3; i++) mem_free(y[i]);
+  mem_free(x[0]), mem_free(x[1]);
+}
+
 /* Through the table: the setting switches, and thread counts do not matter. */
 typedef struct Big { float *a, *b; } Big;
 static void threads_body(void *context, void *out) {
@@ -121,6 +141,7 @@ int main(void) {
       check_case(sizes[i][0], sizes[i][1], sizes[i][2], layout, 1, 1, 0);
       if (sizes[i][2] <= 512) check_case(sizes[i][0], sizes[i][1], sizes[i][2], layout, -0.7, 1.3, 0);
     }
+  for (int layout = 0; layout < 4; layout++) check_special(layout);
   check_setting();
   return done();
 }
