@@ -168,8 +168,8 @@ help.add{"q.nn.tracing", nn.tracing, "q.nn.tracing(trace, fn, ...) -> results",
 help.add{"q.nn.with_precision", nn.with_precision, "q.nn.with_precision(name, fn, ...) -> what fn returns",
   'Runs fn with matrix products of f32 tensors in "bf16" (or "f32").',
   text = [[
-In bf16 the operands of each product (linear layers and their gradients, matmul) are rounded to bf16, products are exact
-and summed in f32, and everything else stays as it is: parameters, their gradients, norms, attention, the loss. The order
+In bf16 the operands of each product (linear layers, matmul, attention, and their gradients) are rounded to bf16, products are
+exact and summed in f32, and everything else stays as it is: parameters, their gradients, norms, softmax, the loss. The order
 of summation is defined (core/kernel/cpu/bf16.c), so the bits do not depend on the processor: on one with AMX tiles this
 runs several times as fast, with the dot instruction of AVX-512 BF16 faster than f32, on others slower.]],
   errors = 'a name other than "f32" and "bf16"',

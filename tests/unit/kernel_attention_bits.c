@@ -111,7 +111,7 @@ static void same(Case c, const char *what, int n, const float *x, const float *y
 static void check(Case c) {
   static Square s, p, d, ts;
   static float r[4][MOST * 64], x[4][MOST * 64], lse[MOST], found[MOST], tlse[MOST];
-  const Attention a = {1, c.time, 1, 1, c.width, c.window, 1.25};
+  const Attention a = {1, c.time, 1, 1, c.width, c.window, 1.25, false};
   const Data z = data_of(c);
   const int n = c.time * c.width, all = c.time * c.time;
 #define ROWS(data) ((Heads){data, {n, c.width, c.width}})
@@ -157,7 +157,7 @@ static void check(Case c) {
 /* A key and value that no query of a tile sees may hold anything: the queries before it never notice. */
 static void check_unseen(int time, int from) {
   static float x[3][MOST * 16], o[2][MOST * 16], lse[2][MOST];
-  const Attention a = {1, time, 1, 1, 16, 0, 0.25};
+  const Attention a = {1, time, 1, 1, 16, 0, 0.25, false};
   for (int i = 0; i < 3; i++)
     for (int t = 0; t < time * 16; t++) x[i][t] = (float)reference_random();
 #define SET(data) ((Heads){data, {time * 16, 16, 16}})
