@@ -40,7 +40,7 @@ Status again_begin(Again *a, const Walk *w) {
   for (int i = 0; good && i < w->count; i++) {
     const bool idle = !a->readers[i] && !pair_reads_own(w->nodes[i]);
     if (!depth[i] && !idle) a->uses[i] = 0;
-    if (!depth[i]) a->readers[i] = 0;
+    if (!depth[i] && pair_reads_own(w->nodes[i])) a->readers[i] = 0;
   }
   mem_free(depth);
   return good ? OK : error_code();
@@ -60,7 +60,7 @@ void again_read(Again *a, Forward *f, int i) {
     int m = maker(&f->walk, n->in[k]);
     if (m < 0 || !a->uses[m] || --a->uses[m] > 0) continue;
     Tensor **t = &f->tangent[m * MAX_OUTPUTS];
-    a->gone[m] = *t && a->readers[m];
+    a->gone[m] = *t && a->readers[m] && again_rule(f->walk.nodes[m]);
     drop(t);
   }
 }
@@ -97,7 +97,9 @@ void again_spend(Again *a, Forward *f, int i, bool *spent) {
   const Node *n = f->walk.nodes[i];
   for (int k = 0; k < n->inputs; k++) {
     int m = maker(&f->walk, n->in[k]);
-    spent[k] = m >= 0 && a->readers[m] && pair_reads(n, k) && --a->readers[m] == 0;
+    const bool last = m >= 0 && a->readers[m] && pair_reads(n, k) && --a->readers[m] == 0;
+    Tensor *t = last ? f->tangent[m * MAX_OUTPUTS] : NULL;
+    spent[k] = t && forward_tangent(f, n->in[k]) == t; /* not one that the caller has given */
   }
 }
 

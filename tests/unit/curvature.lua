@@ -109,6 +109,18 @@ tap.test("what a product uses up", function(t)
   t.equal(q.hvp(scalar, {scalar}, {q.tensor({1}, "f64")})[1]:item(), 0, "a loss that is its parameter")
   local inner = w * 2
   t.near(q.hvp(inner:square():sum() * 0.5, {inner}, v)[1]:totable(), v[1]:totable(), 1e-14, "along a result, not a leaf")
+  local gate, out = normal(4, 3):requires_grad(), normal(2, 4)
+  local hidden = require "quench.nn".layer_norm(normal(6, 3):requires_grad(), nil, nil, 1e-5)
+  local product = q.linear(hidden, gate):gelu() * q.linear(hidden, gate * 2)
+  local along, before_it = {normal(6, 3), normal(6, 4)}, {}
+  for i, x in ipairs(along) do before_it[i] = x:clone() end
+  local deep = q.linear(product, out):square():sum()
+  local recorded = q.jvp(q.grad(deep, {hidden, product}, {create_graph = true}), {hidden, product}, along)
+  for k = 1, 2 do
+    local hv = q.hvp(deep, {hidden, product}, along, {cache = k == 2 and q.hvp_cache(deep) or nil, retain = true})
+    t.ok(gap(hv[1], recorded[1]) == 0 and gap(hv[2], recorded[2]) == 0, "along results within, " .. k)
+    t.ok(gap(along[1], before_it[1]) == 0 and gap(along[2], before_it[2]) == 0, "the direction is left as it was")
+  end
   t.equal(gap(q.hvp((w * 3):sum(), {w}, v)[1], w:detach() * 0), 0, "a linear loss")
   t.equal(gap(q.hvp(w:sum(), {before}, v)[1], w:detach() * 0), 0, "what the loss does not depend on")
   t.fails(function() q.hvp(w * 2, {w}, v) end, "not a single number", "more than one number")

@@ -134,6 +134,50 @@ static Status extreme_jvp(Node *n, Tensor *const *t, Tensor **out) {
 const OpInfo add_op = {"add", 2, 1, "a + b", add_vjp, add_jvp, NULL, true};
 const OpInfo sub_op = {"sub", 2, 1, "a - b", sub_vjp, sub_jvp, NULL, true};
 const OpInfo mul_op = {"mul", 2, 1, "a b, elementwise", mul_vjp, mul_jvp, NULL, true};
+
+/* An alias of x as a result where x may be written over, else room like it. */
+static Tensor *place(Tensor *x, bool free) {
+  Tensor *d;
+  if (!free || !tangent_may_overwrite(x)) return op_new_like(x);
+  tensor_touch(x);
+  return tensor_alias(x, &d) == OK ? pool_keep(d) : NULL;
+}
+
+/* y = x z, or x + z; y may be either. NULL where an operand is. */
+static Tensor *into(Tensor *y, Binary kernel, Tensor *x, Tensor *z) {
+  if (!y || !x || !z) return NULL;
+  Loop l;
+  loop_make(&l, 3, (Tensor *[]){y, x, z});
+  kernels_for(y)->binary(kernel, &l);
+  return y;
+}
+
+/* tg x + g tx, in the place of tx where that is spent */
+static Tensor *product_tangent(Tensor *g, Tensor *tg, Tensor *x, Tensor *tx, bool spent) {
+  Pool p = pool_open();
+  Tensor *t = into(place(tx, spent), B_MUL, g, tx);
+  t = tensor_retain(into(t, B_ADD, t, into(op_new_like(tg), B_MUL, tg, x)));
+  pool_close(p);
+  return pool_keep(t);
+}
+
+static bool plain(const Tensor *t, const Node *n) {
+  return t && t->dtype == n->out[0]->dtype && tensor_same_shape(t, n->out[0]) && tensor_contiguous(t);
+}
+
+/* As mul_vjp and its tangent, where nothing is broadcast and nothing zero: gates of MLPs are wide, so the results take the places of what
+ * is not read again. */
+Status op_mul_pair(Node *n, const Pair *p, bool *applies) {
+  Tensor *a = n->in[0], *b = n->in[1], *ta = p->tin[0], *tb = p->tin[1], *g = p->gout[0], *tg = p->tgout[0];
+  *applies = a != b && plain(a, n) && plain(b, n) && plain(ta, n) && plain(tb, n) && ta != tb && plain(g, n) && plain(tg, n);
+  if (!*applies) return OK;
+  if (!(p->tgin[0] = product_tangent(g, tg, b, tb, p->spent[1]))) return error_code();
+  if (!(p->tgin[1] = product_tangent(g, tg, a, ta, p->spent[0]))) return error_code();
+  p->gin[1] = into(place(tg, true), B_MUL, g, a);
+  p->gin[0] = into(place(g, true), B_MUL, g, b);
+  return p->gin[0] && p->gin[1] ? OK : error_code();
+}
+
 const OpInfo div_op = {"div", 2, 1, "a / b", div_vjp, div_jvp, NULL, false};
 const OpInfo pow_op = {"pow", 2, 1, "a^b", pow_vjp, pow_jvp, NULL, false};
 const OpInfo maximum_op = {"maximum", 2, 1, "the larger, elementwise", extreme_vjp, extreme_jvp, NULL, false};

@@ -49,6 +49,7 @@ Status op_linear_jvp(Node *n, Tensor *const *t, Tensor **out);
 Status op_linear_pair(Node *n, const Pair *p, bool *applies);
 Status op_linear_activated_pair(Node *n, const Pair *p, bool *applies);
 Status op_linear_turned_pair(Node *n, const Pair *p, bool *applies);
+Status op_mul_pair(Node *n, const Pair *p, bool *applies);
 Status op_norm_pair(Node *n, const Pair *p, bool *applies);
 Status op_attention_pair(Node *n, const Pair *p, bool *applies);
 Status op_cross_entropy_pair(Node *n, const Pair *p, bool *applies);

@@ -48,6 +48,7 @@ PairRule pair_rule(const OpInfo *op) {
   for (size_t i = 0; i < sizeof movers / sizeof *movers; i++)
     if (op == movers[i]) return pair_by_vjp;
   if (op == &attention_op) return op_attention_pair;
+  if (op == &mul_op) return op_mul_pair;
   if (op == &layer_norm_op || op == &rms_norm_op) return op_norm_pair;
   if (op == &linear_op) return op_linear_pair;
   if (op == &linear_activated_op) return op_linear_activated_pair;
