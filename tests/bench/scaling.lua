@@ -1,9 +1,11 @@
 -- How the cost of a training step grows with context T, batch B, layers L and width d, beside the arithmetic that theory
 -- counts: one JSON line a doubling. Processor seconds of one thread, not wall time, so that other work on the machine disturbs
--- less (the least of RUNS). Then the counted peak of memory of one step of a larger model, and how large one fits the gigabytes in FIT.
+-- less (the least of RUNS). Then the counted peak of memory of one step of a larger model, and how large one fits the gigabytes in FIT;
+-- LARGEST=1 trains that for two steps, with all threads.
 local q = require "quench"
 local machine = require "quench.c.machine"
 
+local threads = q.threads()
 q.threads(1)
 local quick = os.getenv("QUICK") ~= nil -- the test that this works
 local base = quick and {layers = 1, width = 32, time = 16, batch = 1, vocabulary = 64} or
@@ -82,4 +84,15 @@ for _, recompute in ipairs{false, true} do
   print(q.json.encode{bench = "largest", case = recompute and "recompute" or "all kept", threads = 1, gigabytes = fit / 1e9, size = size_of(shape),
     mb_first_layer = peaks[1] / 1e6, mb_a_layer = a_layer / 1e6, layers = layers,
     parameters = counts[1] + (layers - 1) * (counts[2] - counts[1])})
+  if os.getenv("LARGEST") then
+    q.threads(threads)
+    shape.layers = layers
+    local start = q.system.clock()
+    local _, peak, count = measure(shape, recompute, 2)
+    print(q.json.encode{bench = "largest, run", case = recompute and "recompute" or "all kept", threads = threads, size = size_of(shape),
+      parameters = count, peak_gb = peak / 1e9, seconds_a_step = (q.system.clock() - start) / 2})
+    q.threads(1)
+    collectgarbage()
+    collectgarbage()
+  end
 end
