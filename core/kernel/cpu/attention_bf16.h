@@ -1,6 +1,6 @@
-/* attention_bf16.h - the operands and products of attention_tile.h where their numbers are rounded to bf16 (bf16_blocks.h): half of the
- * work of a training step's attention would stay in f32 else. Softmax and its gradient are f32 as ever; P and dS are rounded as they
- * enter a product. What is left out of a tile is left out by whole blocks; what is inside but not seen is zero.
+/* attention_bf16.h - the operands and products of attention_tile.h where numbers are rounded to bf16 as they enter a product
+ * (bf16_blocks.h), P and dS too; softmax and its gradient are f32. What is not seen of a tile is left out by whole blocks; inside
+ * a block it is zero.
  *
  * Here an operand's `rows` are laid out as the right operand of a product over rows: of each BLOCK rows, blocks of columns; `turned` as
  * the right one of a product over columns, `left` as the left one of that, both by blocks of rows. */
