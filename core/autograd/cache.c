@@ -74,6 +74,7 @@ static Status choose(HvpCache *c, const Walk *w, double share) {
 }
 
 Status hvp_cache_new(Tensor *loss, double share, HvpCache **out) {
+  TRY(graph_check_outputs("hvp_cache", 1, &loss));
   Walk w = {0};
   HvpCache *c = mem_calloc(1, sizeof *c);
   if (!c) return error_code();

@@ -49,6 +49,24 @@ int bind_axis(lua_State *L, int arg, const Tensor *t) {
   return (int)(axis > 0 ? axis - 1 : axis + t->ndim);
 }
 
+static bool is_listed(const char *name, const char *const *names) {
+  while (*names && strcmp(*names, name)) names++;
+  return *names != NULL;
+}
+
+bool bind_options(lua_State *L, int arg, const char *what, const char *const *names) {
+  if (lua_isnoneornil(L, arg)) return false;
+  if (!lua_istable(L, arg)) luaL_error(L, "%s: options are a table, got %s", what, luaL_typename(L, arg));
+  for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+    if (lua_type(L, -2) == LUA_TSTRING && is_listed(lua_tostring(L, -2), names)) continue;
+    lua_pushvalue(L, -2);
+    lua_pushfstring(L, "%s: unknown option '%s'; options: %s", what, lua_tostring(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1), names[0]);
+    for (int i = 1; names[i]; i++) lua_pushfstring(L, "%s, %s", lua_tostring(L, -1), names[i]);
+    luaL_error(L, "%s", lua_tostring(L, -1));
+  }
+  return true;
+}
+
 double bind_field_number(lua_State *L, int arg, const char *key, double otherwise) {
   lua_getfield(L, arg, key);
   double v = lua_isnil(L, -1) ? otherwise : lua_tonumber(L, -1);

@@ -33,6 +33,8 @@ void bind_add_ops(lua_State *L);                    /* ops.c: methods into the t
 void bind_add_functions(lua_State *L);              /* ops.c: functions into the table at the top */
 
 /* --- options: fields of a table at arg --- */
+/* Whether there is one. An error of `what`: something else than a table or nothing, and a name that is not in the list, which ends with NULL. */
+bool bind_options(lua_State *L, int arg, const char *what, const char *const *names);
 double bind_field_number(lua_State *L, int arg, const char *key, double otherwise);
 int64_t bind_field_integer(lua_State *L, int arg, const char *key, int64_t otherwise);
 int bind_field_boolean(lua_State *L, int arg, const char *key, int otherwise);

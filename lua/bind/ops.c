@@ -260,9 +260,10 @@ static int requires_grad(lua_State *L) { /* t:requires_grad(on = true) -> t */
 static int needs_grad(lua_State *L) { return lua_pushboolean(L, tensor_needs_grad(bind_tensor(L, 1))), 1; }
 
 static int backward(lua_State *L) { /* loss:backward{gradient=, retain=} */
+  lua_settop(L, 2); /* what is missing is nil then, here and below */
   Tensor *loss = bind_tensor(L, 1), *g = NULL;
   int retain = 0;
-  if (lua_istable(L, 2)) {
+  if (bind_options(L, 2, "backward", (const char *const[]){"gradient", "retain", NULL})) {
     retain = bind_field_boolean(L, 2, "retain", 0);
     lua_getfield(L, 2, "gradient");
     g = bind_opt_tensor(L, lua_gettop(L));
@@ -294,9 +295,10 @@ static int one_or_list(lua_State *L, int arg, Tensor ***out) {
 }
 
 static int grad(lua_State *L) { /* q.grad(loss, {w, ...}, {create_graph=, gradient=}) -> {gradients} */
+  lua_settop(L, 3);
   Tensor **out, **in, *g = NULL;
   int outs = one_or_list(L, 1, &out), ins = one_or_list(L, 2, &in), create = 0;
-  if (lua_istable(L, 3)) {
+  if (bind_options(L, 3, "grad", (const char *const[]){"create_graph", "gradient", NULL})) {
     create = bind_field_boolean(L, 3, "create_graph", 0);
     lua_getfield(L, 3, "gradient");
     g = bind_opt_tensor(L, lua_gettop(L));
@@ -323,7 +325,10 @@ static const char HVP_CACHE[] = "quench.hvp_cache";
 static HvpCache **cache_at(lua_State *L, int arg) { return luaL_checkudata(L, arg, HVP_CACHE); }
 
 static int hvp_cache(lua_State *L) { /* q.hvp_cache(loss, {share=}) -> cache */
-  const double share = lua_istable(L, 2) ? bind_field_number(L, 2, "share", 0.375) : 0.375;
+  lua_settop(L, 2);
+  const bool given = bind_options(L, 2, "hvp_cache", (const char *const[]){"share", NULL});
+  const double share = given ? bind_field_number(L, 2, "share", 0.375) : 0.375;
+  if (!(share >= 0)) return luaL_error(L, "hvp_cache: share must be 0 or more, got %f", share);
   HvpCache **c = lua_newuserdata(L, sizeof *c);
   *c = NULL;
   luaL_getmetatable(L, HVP_CACHE);
@@ -340,7 +345,9 @@ static int cache_collect(lua_State *L) {
 
 static int cache_bytes(lua_State *L) { return lua_pushnumber(L, (double)hvp_cache_bytes(*cache_at(L, 1))), 1; }
 
-static const luaL_Reg cache_methods[] = {{"bytes", cache_bytes}, {"__gc", cache_collect}, {NULL, NULL}};
+static int cache_print(lua_State *L) { return lua_pushfstring(L, "gradients that Hessian-vector products share, %f bytes", (double)hvp_cache_bytes(*cache_at(L, 1))), 1; }
+
+static const luaL_Reg cache_methods[] = {{"bytes", cache_bytes}, {"__gc", cache_collect}, {"__tostring", cache_print}, {NULL, NULL}};
 
 static void cache_type(lua_State *L) {
   luaL_newmetatable(L, HVP_CACHE);
@@ -349,14 +356,23 @@ static void cache_type(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* The cache on top. */
+static HvpCache *cache_option(lua_State *L) {
+  const int at = lua_gettop(L);
+  luaL_getmetatable(L, HVP_CACHE);
+  if (!lua_isuserdata(L, at) || !lua_getmetatable(L, at) || !lua_rawequal(L, -1, -2)) luaL_error(L, "hvp: cache must be a q.hvp_cache, got %s", luaL_typename(L, at));
+  return *(HvpCache **)lua_touserdata(L, at);
+}
+
 static int hvp(lua_State *L) { /* q.hvp(loss, {inputs}, {tangents}, {retain=, cache=}) -> {tangents of the gradients} */
+  lua_settop(L, 4);
   Tensor **out, **in, **tin;
   HvpCache *cache = NULL;
   int outs = one_or_list(L, 1, &out), ins = one_or_list(L, 2, &in), tins = one_or_list(L, 3, &tin), retain = 0;
-  if (lua_istable(L, 4)) {
+  if (bind_options(L, 4, "hvp", (const char *const[]){"retain", "cache", NULL})) {
     retain = bind_field_boolean(L, 4, "retain", 0);
     lua_getfield(L, 4, "cache");
-    if (!lua_isnil(L, -1)) cache = *cache_at(L, lua_gettop(L));
+    if (!lua_isnil(L, -1)) cache = cache_option(L);
   }
   if (outs != 1) return luaL_error(L, "hvp: one output expected, got %d", outs);
   if (ins != tins) return luaL_error(L, "hvp: %d inputs and %d tangents", ins, tins);

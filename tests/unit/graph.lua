@@ -13,6 +13,21 @@ tap.test("backward accumulates into leaves", function(t)
   t.fails(function() w.grad = q.zeros(2) end, "grad: f32 (2) does not fit", "of the right shape only", true)
 end)
 
+tap.test("options that do not exist", function(t)
+  local w = q.tensor{1, 2, 3}:requires_grad()
+  local function loss() return (w * w):sum() end
+  t.fails(function() q.grad(loss(), {w}, {creat_graph = true}) end,
+    "grad: unknown option 'creat_graph'; options: create_graph, gradient", "of grad", true)
+  t.fails(function() q.grad(loss(), {w}, true) end, "grad: options are a table, got boolean", "something else", true)
+  t.fails(function() loss():backward{retian = true} end, "backward: unknown option 'retian'; options: gradient, retain", "of backward", true)
+  t.fails(function() loss():backward(q.ones(1)) end, "backward: options are a table", "a gradient alone", true)
+  t.fails(function() q.hvp(loss(), {w}, {w}, {1}) end, "hvp: unknown option '1'; options: retain, cache", "of hvp", true)
+  t.fails(function() q.hvp(loss(), {w}, {w}, {cache = w}) end, "hvp: cache must be a q.hvp_cache", "a cache that is none", true)
+  t.fails(function() q.hvp_cache(loss(), {share = -1}) end, "hvp_cache: share must be 0 or more, got -1", "a share", true)
+  t.fails(function() q.hvp_cache(q.ones(1)) end, "hvp_cache: output 1 does not depend on any tensor", "a loss without history", true)
+  t.equal(w.grad, nil, "nothing was done")
+end)
+
 tap.test("a tensor used many times", function(t)
   local x = q.tensor{2}:requires_grad()
   local y = x
