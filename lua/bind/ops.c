@@ -358,10 +358,9 @@ static void cache_type(lua_State *L) {
 
 /* The cache on top. */
 static HvpCache *cache_option(lua_State *L) {
-  const int at = lua_gettop(L);
-  luaL_getmetatable(L, HVP_CACHE);
-  if (!lua_isuserdata(L, at) || !lua_getmetatable(L, at) || !lua_rawequal(L, -1, -2)) luaL_error(L, "hvp: cache must be a q.hvp_cache, got %s", luaL_typename(L, at));
-  return *(HvpCache **)lua_touserdata(L, at);
+  HvpCache **c = luaL_testudata(L, -1, HVP_CACHE);
+  if (!c) luaL_error(L, "hvp: cache must be a q.hvp_cache, got %s", luaL_typename(L, -1));
+  return *c;
 }
 
 static int hvp(lua_State *L) { /* q.hvp(loss, {inputs}, {tangents}, {retain=, cache=}) -> {tangents of the gradients} */

@@ -17,9 +17,6 @@
 #include "kernel/cpu/dot.h"
 #include "kernel/cpu/vector.h"
 #include "kernel/workspace.h"
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
 
 enum {
   KB = 32,          /* k of a block */
@@ -109,20 +106,13 @@ static void whole_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int
 }
 
 void bf16_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-#if defined(__SSE__)
-  unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040); /* denormal results and operands are zero */
+  const unsigned before = flush_denormals();
   whole_part(p, i0, i1, j0, j1);
-  _mm_setcsr(before);
-#else
-  whole_part(p, i0, i1, j0, j1);
-#endif
+  restore_denormals(before);
   K(product_finish)(p, i0, i1 - i0, j0, j1 - j0);
 }
 
 /* ---- blocks: panels BF16_BLOCK wide ---- */
-
-static void no_call(void) {}
 
 static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, float *to) {
   (void)left;
@@ -130,10 +120,7 @@ static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t
 }
 
 static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc) {
-#if defined(__SSE__)
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);
-#endif
+  const unsigned before = flush_denormals();
   for (int64_t r = 0; r < rows; r += MR)
     for (int64_t j = 0; j < columns; j += NR) {
       const int64_t down = least(rows - r, MR), across = least(columns - j, NR);
@@ -145,13 +132,11 @@ static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const 
       tile(steps, left + r, BF16_BLOCK, right + j, BF16_BLOCK, sum.v);
       for (int64_t i = 0; i < down; i++) __builtin_memcpy(c + (r + i) * ldc + j, sum.x[i], (size_t)across * sizeof *c);
     }
-#if defined(__SSE__)
-  _mm_setcsr(before);
-#endif
+  restore_denormals(before);
 }
 _Static_assert(BF16_BLOCK % NR == 0, "a panel is whole tiles");
 
-const Bf16Blocks bf16_portable_blocks = {BF16_BLOCK * KB, no_call, no_call, lay_block, multiply_blocks};
+const Bf16Blocks bf16_portable_blocks = {BF16_BLOCK * KB, bf16_no_call, bf16_no_call, lay_block, multiply_blocks};
 
 const Bf16Blocks *bf16_blocks(void) { return amx_available() ? &bf16_tile_blocks : dot_available() ? &bf16_dot_blocks : &bf16_portable_blocks; }
 

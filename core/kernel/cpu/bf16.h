@@ -5,6 +5,28 @@
 #include "kernel/cpu/gemm.h"
 
 #if REAL_BITS == 32
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+/* Denormal operands and results count as zero from here on, on x86; what was before is given back with the latter. */
+static inline unsigned flush_denormals(void) {
+#if defined(__SSE__)
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);
+  return before;
+#else
+  return 0;
+#endif
+}
+static inline void restore_denormals(unsigned before) {
+#if defined(__SSE__)
+  _mm_setcsr(before);
+#else
+  (void)before;
+#endif
+}
+
 float bf16_round(float x); /* to nearest even, as a float; NaN stays NaN */
 /* Rows [i0, i1) and columns [j0, j1) of the product, by the calling thread. */
 void bf16_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1);

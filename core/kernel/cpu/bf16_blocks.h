@@ -18,6 +18,8 @@ typedef struct Bf16Blocks {
   void (*multiply)(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc);
 } Bf16Blocks;
 
+static inline void bf16_no_call(void) {} /* where neither begin nor end is needed */
+
 const Bf16Blocks *bf16_blocks(void); /* the fastest here */
 extern const Bf16Blocks bf16_portable_blocks, bf16_dot_blocks, bf16_tile_blocks; /* the latter two where dot_available(), amx_available() */
 

@@ -27,6 +27,7 @@ enum {
   NC = 512, ROOM = WORKSPACE_B / 2 /* elements of B */
 };
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* inside others the compiler runs out of registers */
 
 static _Thread_local uint32_t *packed_a, *packed_b; /* this thread's workspace */
 _Static_assert(MC * KC * 2 <= WORKSPACE_A && NC * KC <= ROOM, "a block of each operand fits");
@@ -111,7 +112,7 @@ INLINE void store_block(bool along, bool by_pairs, __m512i *t, uint32_t *to, int
   for (int i = 0; i < 16; i++) _mm512_store_si512(to + i * apart, t[i]);
 }
 
-static __attribute__((noinline)) void any_block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
+APART void any_block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t count, int64_t kc, uint32_t *to, int64_t apart) {
   __m512i t[16];
   for (int i = 0; i < 16; i++)
     t[i] = along ? words_along(x + i * ld, i < count ? kc : 0) : words_across(x + 2 * i * ld, ld, count, kc - 2 * i);
@@ -131,13 +132,18 @@ INLINE void block(bool along, bool by_pairs, const float *x, int64_t ld, int64_t
   else store_block(along, by_pairs, t, to, apart);
 }
 
+/* 32 rows (left) or columns over k, by blocks: rows of PAIRS words, or a panel of B. */
+INLINE void lay(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, uint32_t *to) {
+  for (int64_t s = 0; s < k; s += KB, to += PAIRS * NR)
+    for (int64_t half = 0; half < NR; half += 16)
+      block(along, !left, along ? x + half * ld + s : x + s * ld + half, ld, count - half, k - s, to + half * (left ? PAIRS : 1), left ? PAIRS : NR);
+}
+
 /* A panel of B: columns [j, j + n), k [k, k + kc). */
 static void pack_panel(const Product *p, int64_t j, int64_t n, int64_t k, int64_t kc, uint32_t *to) {
   const float *b = p->b;
-  for (int64_t s = 0; s < kc; s += KB, to += PAIRS * NR)
-    for (int64_t half = 0; half < NR; half += 16)
-      if (p->transpose_b) block(true, true, b + (j + half) * p->ldb + k + s, p->ldb, n - half, kc - s, to + half, NR);
-      else block(false, true, b + (k + s) * p->ldb + j + half, p->ldb, n - half, kc - s, to + half, NR);
+  if (p->transpose_b) lay(false, true, b + j * p->ldb + k, p->ldb, n, kc, to);
+  else lay(false, false, b + k * p->ldb + j, p->ldb, n, kc, to);
 }
 
 /* Rows [i, i + m), k [k, k + kc) of A as rows of KC / 2 words; zeros up to whole blocks. */
@@ -187,9 +193,6 @@ INLINE void full_tile(float *c, int64_t ldc, int64_t blocks, bool from_c, const 
 #pragma GCC unroll 2
     for (int v = 0; v < NV; v++) _mm512_storeu_ps(c + r * ldc + 16 * v, sum[r][v]);
 }
-
-/* Functions of their own: inside others the compiler runs out of registers. */
-#define APART static __attribute__((noinline))
 
 APART void whole_tile(const Product *p, float *c, int64_t blocks, bool from_c, const uint32_t *a, const uint32_t *b) {
   full_tile(c, p->ldc, blocks, from_c, a, KC / 2, PAIRS, b);
@@ -258,13 +261,12 @@ static void panel_tiles(const Product *p, Block *q, int64_t c, int64_t share) {
 static void block_tiles(const Product *p, Block *q) {
   const int64_t blocks = (q->kc + KB - 1) / KB, tiles = (q->n + NR - 1) / NR * ((q->m + MR - 1) / MR);
   const int64_t share = q->next.rows * q->next.lines / tiles + 1;
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040); /* denormal results and operands are zero in the additions, as they are in the dot instruction */
+  const unsigned before = flush_denormals(); /* in the additions, too, as the dot instruction does */
   for (int64_t c = 0; c < q->n; c += NR) {
     if (q->fresh) pack_panel(p, q->j + c, least(q->n - c, NR), q->k, q->kc, q->b + c * blocks * PAIRS);
     panel_tiles(p, q, c, share);
   }
-  _mm_setcsr(before);
+  restore_denormals(before);
   if (q->k + q->kc == p->k) K(product_finish)(p, q->i, q->m, q->j, q->n);
 }
 
@@ -295,19 +297,12 @@ void dot_part(const Product *p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
 
 /* ---- blocks ---- */
 
-static void no_call(void) {}
-
-/* Left: of each step, rows of PAIRS words. Right: as panels of B. */
 static void lay_block(bool left, bool along, const float *x, int64_t ld, int64_t count, int64_t k, float *room) {
   uint32_t *to = (uint32_t *)room;
-  for (int64_t s = 0; s < k; s += KB, to += PAIRS * NR)
-    for (int64_t half = 0; half < NR; half += 16) {
-      const float *from = along ? x + half * ld + s : x + s * ld + half;
-      if (left && along) block(true, false, from, ld, count - half, k - s, to + half * PAIRS, PAIRS);
-      else if (left) block(false, false, from, ld, count - half, k - s, to + half * PAIRS, PAIRS);
-      else if (along) block(true, true, from, ld, count - half, k - s, to + half, NR);
-      else block(false, true, from, ld, count - half, k - s, to + half, NR);
-    }
+  if (left && along) lay(true, true, x, ld, count, k, to);
+  else if (left) lay(true, false, x, ld, count, k, to);
+  else if (along) lay(false, true, x, ld, count, k, to);
+  else lay(false, false, x, ld, count, k, to);
 }
 
 /* `rows` rows, whole tiles of them */
@@ -318,20 +313,19 @@ APART void block_strip(int64_t rows, float *c, int64_t ldc, int64_t blocks, bool
 static void multiply_blocks(int64_t rows, int64_t columns, int64_t steps, const float *left, const float *right, bool add, float *c, int64_t ldc) {
   const uint32_t *a = (const uint32_t *)left, *b = (const uint32_t *)right;
   float aside[BF16_BLOCK * NR] __attribute__((aligned(64)));
-  const bool whole = rows % MR == 0 && columns == NR;
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);
-  if (whole) block_strip(rows, c, ldc, steps, add, a, b);
-  if (!whole) {
+  const unsigned before = flush_denormals();
+  if (rows % MR == 0 && columns == NR) {
+    block_strip(rows, c, ldc, steps, add, a, b);
+  } else {
     memset(aside, 0, sizeof aside);
     for (int64_t i = 0; i < rows && add; i++) memcpy(aside + i * NR, c + i * ldc, (size_t)columns * sizeof *c);
     block_strip((rows + MR - 1) / MR * MR, aside, NR, steps, true, a, b);
     for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, aside + i * NR, (size_t)columns * sizeof *c);
   }
-  _mm_setcsr(before);
+  restore_denormals(before);
 }
 
-const Bf16Blocks bf16_dot_blocks = {PAIRS * NR, no_call, no_call, lay_block, multiply_blocks};
+const Bf16Blocks bf16_dot_blocks = {PAIRS * NR, bf16_no_call, bf16_no_call, lay_block, multiply_blocks};
 
 #elif REAL_BITS == 32
 #include "kernel/cpu/bf16_blocks.h"
